@@ -1,0 +1,66 @@
+"""Sealing: what a stranger sent, and every secret, is stored only encrypted.
+
+A sealed value has a data key of its own, wrapped by the master key. Deleting the wrapped key makes the
+ciphertext unreadable for ever, so erasing is one small UPDATE. AES-256-GCM; the nonce stands before the ciphertext.
+"""
+
+import hashlib
+import hmac
+import os
+from dataclasses import dataclass
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from core.errors import Broken
+
+KEY_BYTES = 32
+NONCE_BYTES = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """A ciphertext and the wrapped key that opens it."""
+
+    ciphertext: bytes
+    wrapped_key: bytes
+
+
+class Sealer:
+    """Seals and opens with one master key of 32 bytes. `context` binds a value to its place; it must match on opening."""
+
+    def __init__(self, master_key: bytes) -> None:
+        self._master_key = master_key
+        self._master = AESGCM(master_key)
+
+    def seal(self, plaintext: bytes, *, context: str) -> Sealed:
+        """Encrypt under a fresh data key."""
+        data_key = os.urandom(KEY_BYTES)
+        return Sealed(_encrypt(AESGCM(data_key), plaintext, context), _encrypt(self._master, data_key, context))
+
+    def open(self, sealed: Sealed, *, context: str) -> bytes:
+        """Decrypt.
+
+        Raises:
+            Broken: the key, the context or the ciphertext is not the one that was sealed.
+        """
+        try:
+            data_key = _decrypt(self._master, sealed.wrapped_key, context)
+            return _decrypt(AESGCM(data_key), sealed.ciphertext, context)
+        except InvalidTag:
+            raise Broken(
+                f"sealed value for {context!r} does not open: wrong CHOWK_SECRET_KEY or altered bytes"
+            ) from None
+
+    def keyed_hash(self, text: str) -> str:
+        """A hash that only a holder of the master key can make: for finding equal values without keeping them."""
+        return hmac.new(self._master_key, text.encode(), hashlib.sha256).hexdigest()
+
+
+def _encrypt(cipher: AESGCM, plaintext: bytes, context: str) -> bytes:
+    nonce = os.urandom(NONCE_BYTES)
+    return nonce + cipher.encrypt(nonce, plaintext, context.encode())
+
+
+def _decrypt(cipher: AESGCM, sealed: bytes, context: str) -> bytes:
+    return cipher.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], context.encode())

@@ -1,0 +1,43 @@
+"""The pool that only LangGraph's saver uses, and a view of it that speaks for one tenant.
+
+The saver works in autocommit, where `SET LOCAL` does nothing, so a connection keeps its role and search path and they
+are changed only when its last tenant was another one.
+"""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+from psycopg import AsyncConnection
+from psycopg.rows import DictRow
+from psycopg_pool import AsyncConnectionPool
+from typing_extensions import override
+
+from core.errors import Broken
+from core.ids import TenantId, is_id
+
+
+class CheckpointPool(AsyncConnectionPool[AsyncConnection[DictRow]]):
+    """A pool whose connections carry the tenant they last spoke for."""
+
+
+class TenantCheckpointPool(AsyncConnectionPool[AsyncConnection[DictRow]]):
+    """A view of the checkpoint pool for one tenant. It owns no connections and is never opened or closed."""
+
+    def __init__(self, pool: CheckpointPool, tenant_id: TenantId) -> None:
+        if not is_id(tenant_id, "t"):
+            raise Broken(f"{tenant_id!r} is not a tenant id")
+        self._shared = pool
+        self._tenant_id = tenant_id
+
+    @override
+    @asynccontextmanager
+    async def connection(self, timeout: float | None = None) -> AsyncGenerator[AsyncConnection[DictRow], None]:
+        """Check out a connection that acts as this tenant."""
+        async with self._shared.connection(timeout) as connection:
+            if getattr(connection, "chowk_tenant", None) != self._tenant_id:
+                # Both or neither: if the statement fails, the next user of this connection must set them again.
+                connection.chowk_tenant = None  # pyright: ignore[reportAttributeAccessIssue]  # psycopg leaves room
+                speak_for = f'RESET ROLE; SET ROLE "{self._tenant_id}"; SET search_path TO "{self._tenant_id}", public'
+                await connection.execute(speak_for.encode())
+                connection.chowk_tenant = self._tenant_id  # pyright: ignore[reportAttributeAccessIssue]
+            yield connection

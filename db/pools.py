@@ -1,0 +1,95 @@
+"""The connections of one process: a pool for our transactions and one that only checkpoints use.
+
+Connections are in autocommit mode: a transaction begins and ends where `db.transactions` says so, in one round trip.
+"""
+
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from psycopg import AsyncConnection
+from psycopg.rows import DictRow, dict_row
+from psycopg_pool import AsyncConnectionPool
+
+from core.errors import SettingInvalid
+from core.settings import DatabaseSettings
+from db.checkpoint_pool import CheckpointPool
+
+Connection: TypeAlias = AsyncConnection[DictRow]
+Pool: TypeAlias = AsyncConnectionPool[Connection]
+
+#: A backend keeps the catalogue of every tenant it has met in memory: 709 MB after 1,000 of them. So it is recycled.
+CONNECTION_LIFETIME_S = 600.0
+CHECKOUT_TIMEOUT_S = 5.0
+CONNECT_TIMEOUT_S = 5
+#: Any: these are keywords of libpq, which types them itself.
+KEYWORDS: dict[str, Any] = {"autocommit": True, "row_factory": dict_row, "connect_timeout": CONNECT_TIMEOUT_S}
+    "autocommit": True,
+    "row_factory": dict_row,
+    "connect_timeout": CONNECT_TIMEOUT_S,
+}  # Any: libpq's own
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """The pools of this process. Open it once per process, inside the event loop that uses it."""
+
+    app: Pool
+    checkpoints: CheckpointPool
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self.app.close()
+        await self.checkpoints.close()
+
+
+async def open_database(settings: DatabaseSettings, *, application: str) -> Database:
+    """Open the pools and refuse a login that could see past row-level security.
+
+    Raises:
+        SettingInvalid: the login is a superuser or bypasses row-level security.
+        psycopg_pool.PoolTimeout: the server does not answer.
+    """
+    keywords = KEYWORDS | {"application_name": f"chowk {application}"}
+    url = settings.url.get_secret_value()
+    app: Pool = AsyncConnectionPool(
+        url, kwargs=keywords, min_size=1, max_size=settings.pool_size_max, open=False,
+        timeout=CHECKOUT_TIMEOUT_S, max_lifetime=CONNECTION_LIFETIME_S, name="app", reconnect_timeout=30,
+    )  # fmt: skip
+    checkpoints = CheckpointPool(
+        url, kwargs=keywords, min_size=1, max_size=settings.pool_size_max, open=False,
+        timeout=CHECKOUT_TIMEOUT_S, max_lifetime=CONNECTION_LIFETIME_S, name="checkpoints", reconnect_timeout=30,
+    )  # fmt: skip
+    await app.open(wait=True, timeout=30)
+    try:
+        await refuse_unsafe_login(app)
+        await checkpoints.open()
+    except BaseException:
+        await app.close()
+        raise
+    return Database(app, checkpoints)
+
+
+async def refuse_unsafe_login(pool: Pool) -> None:
+    """Raise unless the login is an ordinary one.
+
+    A superuser ignores even forced row-level security, so one forgotten filter would show every tenant's rows.
+
+    Raises:
+        SettingInvalid: the login is a superuser or has BYPASSRLS.
+    """
+    async with pool.connection() as connection:
+        cursor = await connection.execute(
+            "SELECT rolname, rolsuper, rolbypassrls, rolinherit FROM pg_roles WHERE rolname = session_user"
+        )
+        login = await cursor.fetchone()
+    assert login is not None
+    if login["rolsuper"] or login["rolbypassrls"]:
+        raise SettingInvalid(
+            f"DATABASE_URL logs in as {login['rolname']!r}, which is a superuser or has BYPASSRLS and would see every "
+            "tenant's rows; use the login chowk_app that `chowk migrate` makes"
+        )
+    if login["rolinherit"]:
+        raise SettingInvalid(
+            f"DATABASE_URL logs in as {login['rolname']!r}, which inherits the rights of its roles; "
+            "use the login chowk_app that `chowk migrate` makes (NOINHERIT)"
+        )

@@ -1,0 +1,100 @@
+"""The openers: the only places where a transaction begins and commits.
+
+Each becomes one narrow role for the length of one transaction. The login itself may do nothing, so a statement that
+runs outside an opener is refused by the database.
+"""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, suppress
+
+import psycopg
+from psycopg_pool import PoolTimeout
+
+from core.errors import Broken, NotDurable
+from core.ids import TenantId, is_id
+from db.faults import fault
+from db.pools import Connection, Database, Pool
+
+#: After the server restarts, this many dead connections may come out of the pool before a live one does.
+DEAD_CONNECTIONS_MAX = 80
+
+
+class DatabaseUnavailable(NotDurable):
+    """The database did not answer or gave up the transaction; nothing was committed, or it is not known to be."""
+
+
+@asynccontextmanager
+async def tenant_tx(database: Database, tenant_id: TenantId, *, commit: str) -> AsyncGenerator[Connection, None]:
+    """A transaction that sees one tenant: its own schema, and its rows of `core`. `commit` names its fault point.
+
+    Raises:
+        DatabaseUnavailable: the database did not answer, or gave up the transaction.
+    """
+    if not is_id(tenant_id, "t"):
+        raise Broken(f"{tenant_id!r} is not a tenant id")
+    opening = f'BEGIN; SET LOCAL ROLE "{tenant_id}"; SET LOCAL search_path TO "{tenant_id}", public'
+    async with _transaction(database.app, opening, commit) as connection:
+        yield connection
+
+
+@asynccontextmanager
+async def edge_tx(database: Database, *, commit: str) -> AsyncGenerator[Connection, None]:
+    """A transaction that may insert into the inbox and look up who may send to it, and read nothing.
+
+    Raises:
+        DatabaseUnavailable: the database did not answer, or gave up the transaction.
+    """
+    async with _transaction(database.app, "BEGIN; SET LOCAL ROLE chowk_edge", commit) as connection:
+        yield connection
+
+
+@asynccontextmanager
+async def queue_tx(database: Database, *, commit: str) -> AsyncGenerator[Connection, None]:
+    """A transaction over the queues of all tenants: claims, leases and sweeps, never a customer's text.
+
+    Raises:
+        DatabaseUnavailable: the database did not answer, or gave up the transaction.
+    """
+    async with _transaction(database.app, "BEGIN; SET LOCAL ROLE chowk_queue", commit) as connection:
+        yield connection
+
+
+@asynccontextmanager
+async def _transaction(pool: Pool, opening: str, commit: str) -> AsyncGenerator[Connection, None]:
+    connection = await _begin(pool, opening)
+    try:
+        try:
+            yield connection
+            fault(f"{commit}.before_commit")
+            await connection.execute("COMMIT")
+            fault(f"{commit}.after_commit")
+        except BaseException:
+            with suppress(psycopg.Error):
+                await connection.execute("ROLLBACK")
+            raise
+    except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+        raise DatabaseUnavailable(f"{commit}: {str(error).strip() or type(error).__name__}; try again") from error
+    finally:
+        await pool.putconn(connection)
+
+
+async def _begin(pool: Pool, opening: str) -> Connection:
+    """Check out a connection and begin; dead connections that a server restart left in the pool are passed over."""
+    for _ in range(DEAD_CONNECTIONS_MAX):
+        try:
+            connection = await pool.getconn()
+        except PoolTimeout as error:
+            raise DatabaseUnavailable("no database connection became free in time; try again") from error
+        try:
+            await connection.execute(opening.encode())
+        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+            broken = connection.broken or connection.closed
+            await pool.putconn(connection)
+            if not broken:
+                raise DatabaseUnavailable(f"the transaction did not begin: {error}") from error
+            continue
+        except BaseException:
+            await pool.putconn(connection)
+            raise
+        return connection
+    raise DatabaseUnavailable("every database connection was dead; the server may be restarting")
