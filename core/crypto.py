@@ -27,7 +27,7 @@ class Sealed:
 
 
 class Sealer:
-    """Seals and opens with one master key of 32 bytes. `context` binds a value to its place; it must match on opening."""
+    """Seals and opens with one master key of 32 bytes. `context` binds a value to its place: it must match."""
 
     def __init__(self, master_key: bytes) -> None:
         self._master_key = master_key

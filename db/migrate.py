@@ -3,7 +3,7 @@
 Safe to run again and beside itself: an advisory lock lets one run at a time.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -59,7 +59,7 @@ def newest_versions() -> dict[str, str]:
 
 
 @contextmanager
-def administrator(admin_url: str) -> Iterator[SqlConnection]:
+def administrator(admin_url: str) -> Generator[SqlConnection, None, None]:
     """A connection that acts as `chowk_owner`, alone among administrators; commits when the block ends well."""
     with _administrator(admin_url) as connection:
         connection.execute(text("SET ROLE chowk_owner"))
@@ -67,7 +67,7 @@ def administrator(admin_url: str) -> Iterator[SqlConnection]:
 
 
 @contextmanager
-def _administrator(admin_url: str) -> Iterator[SqlConnection]:
+def _administrator(admin_url: str) -> Generator[SqlConnection, None, None]:
     url = make_url(admin_url).set(drivername="postgresql+psycopg")
     engine = create_engine(url, poolclass=NullPool)
     try:

@@ -23,10 +23,6 @@ CHECKOUT_TIMEOUT_S = 5.0
 CONNECT_TIMEOUT_S = 5
 #: Any: these are keywords of libpq, which types them itself.
 KEYWORDS: dict[str, Any] = {"autocommit": True, "row_factory": dict_row, "connect_timeout": CONNECT_TIMEOUT_S}
-    "autocommit": True,
-    "row_factory": dict_row,
-    "connect_timeout": CONNECT_TIMEOUT_S,
-}  # Any: libpq's own
 
 
 @dataclass(frozen=True, slots=True)
