@@ -38,6 +38,6 @@ class TenantCheckpointPool(AsyncConnectionPool[AsyncConnection[DictRow]]):
                 # Both or neither: if the statement fails, the next user of this connection must set them again.
                 connection.chowk_tenant = None  # pyright: ignore[reportAttributeAccessIssue]  # psycopg leaves room
                 speak_for = f'RESET ROLE; SET ROLE "{self._tenant_id}"; SET search_path TO "{self._tenant_id}", public'
-                await connection.execute(speak_for.encode())
+                await connection.execute(speak_for.encode(), prepare=False)
                 connection.chowk_tenant = self._tenant_id  # pyright: ignore[reportAttributeAccessIssue]
             yield connection

@@ -86,7 +86,7 @@ async def _begin(pool: Pool, opening: str) -> Connection:
         except PoolTimeout as error:
             raise DatabaseUnavailable("no database connection became free in time; try again") from error
         try:
-            await connection.execute(opening.encode())
+            await connection.execute(opening.encode(), prepare=False)
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
             broken = connection.broken or connection.closed
             await pool.putconn(connection)

@@ -1,0 +1,1 @@
+"""What goes out: every effect is a keyed row, committed before anything leaves."""

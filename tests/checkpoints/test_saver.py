@@ -1,0 +1,69 @@
+import psycopg
+import pytest
+from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
+from psycopg.rows import dict_row
+
+from checkpoints.saver import refuse_permissive_serialisation, tenant_saver
+from core.ids import TenantId, new_id
+from db.pools import Database
+from db.provision import create_tenant
+from tests.conftest import Stack
+
+COLUMNS = """
+SELECT table_name, column_name, data_type, is_nullable, column_default FROM information_schema.columns
+WHERE table_schema = %s AND table_name LIKE 'checkpoint%%' ORDER BY 1, 2
+"""
+INDEXES = """
+SELECT replace(indexdef, %(schema)s || '.', '') AS index FROM pg_indexes
+WHERE schemaname = %(schema)s AND tablename LIKE 'checkpoint%%' ORDER BY 1
+"""
+
+
+async def test_our_migration_makes_the_tables_that_the_librarys_own_setup_makes(stack: Stack, tenant: TenantId) -> None:
+    async with await psycopg.AsyncConnection.connect(
+        stack.admin_url, autocommit=True, row_factory=dict_row, prepare_threshold=0
+    ) as admin:
+        for statement in ("DROP SCHEMA IF EXISTS stock CASCADE", "CREATE SCHEMA stock", "SET search_path TO stock"):
+            await admin.execute(statement.encode())
+        await AsyncPostgresSaver(admin).setup()
+
+        async def shape(schema: str) -> tuple[list[object], list[object], list[object]]:
+            columns = await (await admin.execute(COLUMNS, (schema,))).fetchall()
+            indexes = await (await admin.execute(INDEXES, {"schema": schema})).fetchall()
+            query = f"SELECT v FROM {schema}.checkpoint_migrations ORDER BY v".encode()
+            versions = await (await admin.execute(query)).fetchall()
+            return list(columns), list(indexes), list(versions)
+
+        assert await shape(tenant) == await shape("stock")
+        await admin.execute("DROP SCHEMA stock CASCADE")
+
+
+async def test_one_thread_id_in_two_tenants_is_two_threads(database: Database, stack: Stack, tenant: TenantId) -> None:
+    other = create_tenant(stack.admin_url, slug=new_id("slug").replace("_", "-"), name="Another")
+    config = {"configurable": {"thread_id": "conv_1", "checkpoint_ns": ""}}
+    checkpoint = {
+        "v": 4, "id": "1f0c0000-0000-6000-8000-000000000001", "ts": "2026-01-01T00:00:00+00:00",
+        "channel_values": {}, "channel_versions": {}, "versions_seen": {},
+    }  # fmt: skip
+    await tenant_saver(database, tenant).aput(config, checkpoint, {"source": "input", "step": -1}, {})
+    for _ in range(3):  # the same pooled connections serve both in turn
+        assert await tenant_saver(database, tenant).aget_tuple(config) is not None
+        assert await tenant_saver(database, other).aget_tuple(config) is None
+
+
+def test_checkpoints_are_read_strictly() -> None:
+    refuse_permissive_serialisation()
+
+
+async def test_a_checkpoint_that_names_a_class_of_ours_comes_back_as_plain_data(
+    database: Database, tenant: TenantId
+) -> None:
+    saver = tenant_saver(database, tenant)
+    kind, stored = saver.serde.dumps_typed(Stack("a", "b", "c"))
+    assert not isinstance(saver.serde.loads_typed((kind, stored)), Stack)
+
+
+@pytest.mark.parametrize("tenant_id", ["public", 't_"; DROP SCHEMA core; --', ""])
+async def test_only_a_tenant_id_becomes_a_role(database: Database, tenant_id: str) -> None:
+    with pytest.raises(Exception, match="not a tenant id"):
+        tenant_saver(database, TenantId(tenant_id))
