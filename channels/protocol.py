@@ -47,7 +47,11 @@ class SendingAccount:
 
 @dataclass(frozen=True, slots=True)
 class RoutedEvent:
-    """An event and the provider's id of the account it belongs to (WhatsApp: the phone_number_id)."""
+    """An event and the provider's id of the account it belongs to.
+
+    For WhatsApp that is the phone_number_id; where an event concerns no one number (templates, the account's standing)
+    it is the id of the WhatsApp business account, and empty where the body names neither.
+    """
 
     external_account_id: str
     event: Event

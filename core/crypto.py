@@ -52,6 +52,22 @@ class Sealer:
                 f"sealed value for {context!r} does not open: wrong CHOWK_SECRET_KEY or altered bytes"
             ) from None
 
+    def new_key(self, *, context: str) -> tuple[bytes, bytes]:
+        """A fresh data key and its wrapped form, for a value that is sealed piece by piece."""
+        data_key = os.urandom(KEY_BYTES)
+        return data_key, _encrypt(self._master, data_key, context)
+
+    def open_key(self, wrapped_key: bytes, *, context: str) -> bytes:
+        """Unwrap a data key.
+
+        Raises:
+            Broken: the key or the context is not the one it was wrapped with.
+        """
+        try:
+            return _decrypt(self._master, wrapped_key, context)
+        except InvalidTag:
+            raise Broken(f"wrapped key for {context!r} does not open: wrong CHOWK_SECRET_KEY or altered bytes") from None
+
     def keyed_hash(self, text: str) -> str:
         """A hash that only a holder of the master key can make: for finding equal values without keeping them."""
         return hmac.new(self._master_key, text.encode(), hashlib.sha256).hexdigest()

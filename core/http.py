@@ -1,5 +1,7 @@
 """The one place that makes HTTP clients: every call of ours has a deadline and a limit on connections."""
 
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+
 import httpx
 
 CONNECT_TIMEOUT_S = 3.0
@@ -16,4 +18,6 @@ def provider_client(base_url: str = "", *, read_timeout_s: float = READ_TIMEOUT_
         limits=httpx.Limits(max_connections=CONNECTIONS_MAX, max_keepalive_connections=CONNECTIONS_MAX),
         headers={"user-agent": USER_AGENT},
         follow_redirects=False,
+        # One client serves all tenants, so it must remember nothing of one call in the next.
+        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
     )
