@@ -95,7 +95,7 @@ async def _advance(runtime: TurnRuntime, turn: ClaimedTurn, given: TurnInput, co
     recorder.start()
     final: Mapping[str, Any] = {}  # Any: the state
     stream: AsyncIterator[Any] = graph.astream(  # Any: LangGraph types one mode's chunks, not several modes'
-        graph_input(given.values),
+        given.graph_input(),
         {
             "configurable": {"thread_id": turn.conversation_id},
             "metadata": {"run_id": turn.run_id},
@@ -121,11 +121,6 @@ async def _advance(runtime: TurnRuntime, turn: ClaimedTurn, given: TurnInput, co
         elif not namespace:
             final = chunk
     return TurnResult(final.get("effects", []), recorder.steps)
-
-
-def graph_input(values: Mapping[str, Any]) -> dict[str, Any]:  # Any: JSON in, the graph's input out
-    """The stored input, with what an earlier turn on the same thread may have left behind cleared."""
-    return {**values, "recalled": None, "route": None, "draft": None, "decision": None, "effects": [], "trail": []}
 
 
 async def _retry_later(runtime: TurnRuntime, turn: ClaimedTurn, error: Exception) -> None:

@@ -4,6 +4,7 @@ The same transaction checks that the conversation is still ours, that no person 
 newer was said meanwhile; so a reply is never sent twice, never over a person's head, and never beside the point.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
@@ -131,7 +132,11 @@ def _outcome(conversation: Mapping[str, Any], result: TurnResult) -> Outcome:
 async def _queue_effects(
     connection: Connection, turn: ClaimedTurn, account_id: str, effects: Sequence[Mapping[str, Any]]
 ) -> None:
-    for index, effect in enumerate(effects):
+    places: Counter[str] = Counter()
+    for effect in effects:
+        slot = effect["slot"]
+        key = effect_key(turn.tenant_id, turn.run_id, path="emit", slot=slot, index=places[slot])
+        places[slot] += 1
         match effect["kind"]:
             case "send":
                 message = OUTBOUND.validate_python(effect["message"])
@@ -139,7 +144,7 @@ async def _queue_effects(
                     raise Broken(f"run {turn.run_id} returned a sign of reading as a message to send")
                 await queue_message(
                     connection,
-                    key=effect_key(turn.tenant_id, turn.run_id, path="turn", slot=effect["slot"], index=index),
+                    key=key,
                     run_id=turn.run_id,
                     conversation_id=turn.conversation_id,
                     account_id=account_id,

@@ -25,7 +25,7 @@ WINDOW_MESSAGES_MAX = 20
 RUN = "SELECT input FROM core.runs WHERE id = %(run_id)s AND fence = %(fence)s AND state = 'running'"
 
 SCENE = """
-SELECT c.id, c.contact_id, c.account_id, c.channel, c.recipient, c.owner, c.summary, t.settings,
+SELECT c.id, c.contact_id, c.account_id, c.channel, c.recipient, c.owner, c.summary, t.name, t.settings,
   (SELECT coalesce(max(s.position) + 1, 0) FROM core.run_steps s WHERE s.run_id = %(run_id)s) AS next_step,
   (SELECT coalesce(jsonb_agg(jsonb_build_object('run_id', r.id, 'graph', r.graph, 'waits_for', r.waits_for)), '[]')
    FROM core.runs r WHERE r.conversation_id = c.id AND r.state = 'waiting') AS waiting
@@ -66,7 +66,7 @@ class Pins:
 
 @dataclass(frozen=True, slots=True)
 class TurnInput:
-    """What a turn works with: plain JSON, as stored in the run's row."""
+    """What a turn works with: plain JSON, as stored in the run's row, so that it is the same at every attempt."""
 
     values: Mapping[str, Any]  # Any: JSON
     #: The position of the next step to record; above 0 when the run goes on after an interruption.
@@ -76,6 +76,11 @@ class TurnInput:
     def message_ids(self) -> list[str]:
         """The messages that this turn answers."""
         return [message["message_id"] for message in self.values["trigger"]]
+
+    def graph_input(self) -> dict[str, Any]:  # Any: JSON in, the graph's input out
+        """The same as the graph takes it, with what the last turn on the thread left behind cleared."""
+        cleared = {"recalled": None, "route": None, "draft": None, "decision": None, "effects": [], "trail": []}
+        return {**self.values, **cleared}
 
 
 async def start_turn(database: Database, turn: ClaimedTurn, pins: Pins) -> TurnInput | None:
@@ -132,7 +137,7 @@ def _input(
         "prompt_refs": dict(pins.prompt_refs),
         "recipient": scene["recipient"],
         "owner": scene["owner"],
-        "profile": scene["settings"].get("profile", {}),
+        "profile": {"name": scene["name"]} | scene["settings"].get("profile", {}),
         "trigger": [_trigger(row) for row in unanswered],
         "messages": [
             {"role": "user" if row["direction"] == "inbound" else "assistant", "content": row["text"]} for row in window
