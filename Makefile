@@ -1,7 +1,7 @@
 # Everything a person or CI does with the project. `make` alone prints this list.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev run test check format bench lock clean
+.PHONY: help install install-dev run test check format bench chaos lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -33,6 +33,9 @@ check: install-dev ## Lint, format, types, layers
 bench: install-dev ## Measure the published figures; each prints one JSON object last
 	$(BIN)/python -m bench.ingest
 	$(BIN)/python -m bench.turn
+
+chaos: install-dev ## Kill every process under load and count what was lost: nothing
+	$(BIN)/python -m bench.chaos
 
 format: install-dev ## Format the code and mend what can be mended
 	$(BIN)/ruff check --fix .

@@ -18,6 +18,7 @@ from langgraph.runtime import RunControl
 from checkpoints.saver import tenant_saver
 from core.clock import Clock, utc_now
 from core.errors import ChowkError, FenceLost
+from core.ids import ConversationId, TenantId
 from core.log import logger
 from core.telemetry import STAGE_SECONDS, TURNS, trace_id
 from db.pools import Database
@@ -45,8 +46,8 @@ class TurnRuntime:
     pins: Pins
     chat_model: BaseChatModel
     embedder: Embedder
-    #: Called after a commit that queued effects, so that they leave without waiting for a poll.
-    effects_queued: Callable[[], None]
+    #: Called after a commit that may have queued effects, so that they leave without waiting for a poll.
+    effects_queued: Callable[[TenantId, ConversationId], None]
     clock: Clock = utc_now
 
 
@@ -79,12 +80,12 @@ async def _run(runtime: TurnRuntime, turn: ClaimedTurn, control: RunControl) -> 
     if given is None:
         await finish_turn(runtime.database, turn, outcome="nothing_to_answer")
         return
-    runtime.effects_queued()
+    runtime.effects_queued(turn.tenant_id, turn.conversation_id)
     with STAGE_SECONDS.labels("graph").time():
         result = await _advance(runtime, turn, given, control)
     with STAGE_SECONDS.labels("turn.commit").time():
         outcome = await commit_turn(runtime.database, turn, given, result)
-    runtime.effects_queued()
+    runtime.effects_queued(turn.tenant_id, turn.conversation_id)
     TURNS.labels(outcome).inc()
     log.info("turn_finished", run_id=turn.run_id, conversation_id=turn.conversation_id, outcome=outcome)
 
