@@ -12,7 +12,6 @@ from typing import Any
 
 from langchain_core.language_models import BaseChatModel
 from langgraph.errors import GraphDrained
-from langgraph.graph.state import CompiledStateGraph
 from langgraph.runtime import RunControl
 
 from checkpoints.saver import tenant_saver
@@ -22,6 +21,7 @@ from core.ids import ConversationId, TenantId
 from core.log import logger
 from core.telemetry import STAGE_SECONDS, TURNS, trace_id
 from db.pools import Database
+from graphs.conversation import build_conversation_graph
 from graphs.steps import StepRecorder
 from graphs.turn_claim import ClaimedTurn, release_turn
 from graphs.turn_commit import TurnResult, commit_turn, finish_turn
@@ -39,10 +39,9 @@ STEPS_MAX = 40
 
 @dataclass(frozen=True, slots=True)
 class TurnRuntime:
-    """What a process needs to run turns. `graph` is compiled without a checkpointer."""
+    """What a process needs to run turns."""
 
     database: Database
-    graph: CompiledStateGraph[Any, RunContext, Any, Any]  # Any: the state's own type parameters
     pins: Pins
     chat_model: BaseChatModel
     embedder: Embedder
@@ -92,7 +91,7 @@ async def _run(runtime: TurnRuntime, turn: ClaimedTurn, control: RunControl) -> 
 
 async def _advance(runtime: TurnRuntime, turn: ClaimedTurn, given: TurnInput, control: RunControl) -> TurnResult:
     recorder = StepRecorder(runtime.clock, given.values["prompt_refs"], given.next_step)
-    graph = runtime.graph.copy({"checkpointer": tenant_saver(runtime.database, turn.tenant_id)})
+    graph = build_conversation_graph(tenant_saver(runtime.database, turn.tenant_id))
     recorder.start()
     final: Mapping[str, Any] = {}  # Any: the state
     stream: AsyncIterator[Any] = graph.astream(  # Any: LangGraph types one mode's chunks, not several modes'

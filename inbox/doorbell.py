@@ -53,6 +53,7 @@ class Doorbell:
         """Use `open_doorbell`; `send` puts one ring into a lane's queue and may raise anything."""
         self._send = send
         self._pending: set[str] = set()
+        self._lock = threading.Lock()
         self._rung = threading.Event()
         self._closed = False
         self._thread: threading.Thread | None = None
@@ -61,10 +62,11 @@ class Doorbell:
         """Wake the workers of this lane soon. Returns at once and raises nothing."""
         if lane in self._pending:
             return
-        self._pending.add(lane)
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="doorbell", daemon=True)
-            self._thread.start()
+        with self._lock:
+            self._pending.add(lane)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="doorbell", daemon=True)
+                self._thread.start()
         self._rung.set()
 
     def close(self) -> None:
@@ -76,8 +78,9 @@ class Doorbell:
         while not self._closed:
             self._rung.wait()
             self._rung.clear()
-            # Taken off before it is sent: a commit that comes while we send must ring again.
-            lanes, self._pending = self._pending, set()
+            with self._lock:
+                # Taken off before it is sent: a commit that comes while we send must ring again.
+                lanes, self._pending = self._pending, set()
             time.sleep(RING_INTERVAL_S if self._send_all(lanes) else BREAK_S)
 
     def _send_all(self, lanes: set[str]) -> bool:

@@ -29,16 +29,17 @@ GRANT SELECT (id, tenant_id, channel, external_id, app_id, state) ON core.accoun
 GRANT SELECT, UPDATE ON core.inbox TO chowk_queue;
 GRANT INSERT ON core.inbox_events TO chowk_queue;
 GRANT SELECT, UPDATE ON core.inbox_events TO chowk_queue;
-GRANT SELECT (id, tenant_id, conversation_id, kind, state, lane, due_at, lease_until, fence, attempts, trace_id,
+GRANT SELECT (id, tenant_id, conversation_id, kind, state, lane, due_at, started_at, lease_until, fence, attempts, trace_id,
               created_at), UPDATE (state, lease_until, fence, attempts, error, finished_at, started_at, worker)
   ON core.runs TO chowk_queue;
 GRANT SELECT, UPDATE ON core.conversation_leases TO chowk_queue;
 GRANT SELECT (id, tenant_id, kind, state, lane, due_at, lease_until, fence, attempts, trace_id, conversation_id,
-              sending_at, created_at),
+              account_id, sending_at, created_at),
       UPDATE (state, lease_until, fence, attempts, error)
   ON core.effects TO chowk_queue;
 GRANT SELECT, INSERT, UPDATE ON core.jobs TO chowk_queue;
 GRANT SELECT, INSERT ON core.prompt_texts TO chowk_queue;
+GRANT SELECT ON core.schema_version TO chowk_queue;
 """
 
 TABLES = """
@@ -114,6 +115,7 @@ CREATE TABLE core.inbox (
 );
 CREATE INDEX inbox_new ON core.inbox (id) WHERE state = 'new';
 CREATE INDEX inbox_unfinished ON core.inbox (id) WHERE state = 'split';
+CREATE INDEX inbox_blobs ON core.inbox (body_blob) WHERE body_blob IS NOT NULL;
 CREATE INDEX inbox_retained ON core.inbox (received_at) WHERE state IN ('done', 'dead') AND body_wrapped_key IS NOT NULL;
 
 -- One row per event of a body, with its tenant. `account_id` of an event that belongs to nobody is its source.
@@ -254,6 +256,8 @@ CREATE TABLE core.effects (
     CHECK (state IN ('queued', 'sending', 'sent', 'unknown', 'parked', 'failed', 'superseded')),
   due_at timestamptz NOT NULL DEFAULT now(),
   attempts smallint NOT NULL DEFAULT 0,
+  -- How often it was sent again because the provider never said what became of it.
+  resends smallint NOT NULL DEFAULT 0,
   lease_until timestamptz,
   fence bigint NOT NULL DEFAULT 0,
   sending_at timestamptz,
@@ -263,7 +267,7 @@ CREATE TABLE core.effects (
   created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
   UNIQUE (tenant_id, key)
 );
-CREATE INDEX effects_due ON core.effects (due_at) WHERE state IN ('queued', 'sending', 'unknown');
+CREATE INDEX effects_due ON core.effects (tenant_id, due_at) WHERE state IN ('queued', 'sending', 'unknown');
 CREATE INDEX effects_unsent_of_conversation ON core.effects (conversation_id, created_at) WHERE state IN ('queued', 'sending');
 
 -- Answers of calls that acted on the world: a repeated run gets the stored one.

@@ -116,7 +116,8 @@ CREATE TABLE knowledge_articles (
   tags text[] NOT NULL DEFAULT '{}',
   questions text[] NOT NULL DEFAULT '{}',
   body text NOT NULL,
-  body_sha256 text NOT NULL,
+  -- Of everything that is indexed, and of how it is: equal means that publishing again has nothing to do.
+  content_sha256 text NOT NULL,
   updated date,
   published_at timestamptz NOT NULL DEFAULT now()
 );
@@ -141,13 +142,18 @@ CREATE TABLE knowledge_terms (
   language text NOT NULL,
   terms tsvector NOT NULL
 );
-ALTER TABLE knowledge_terms ALTER COLUMN terms SET STORAGE PLAIN;
-CREATE INDEX ON knowledge_terms USING gin (terms);
+-- Neither compressed nor moved out of the row while it fits a page: every ranked row would have to be unpacked.
+ALTER TABLE knowledge_terms ALTER COLUMN terms SET STORAGE MAIN;
+ALTER TABLE knowledge_terms SET (toast_tuple_target = 8160);
+-- Publishing is rare and searching is not: no pending list that each search would have to read through.
+CREATE INDEX ON knowledge_terms USING gin (terms) WITH (fastupdate = off);
 
--- In how many chunks a lexeme stands.
+-- In how many chunks of a language a lexeme stands; the empty lexeme stands in all of them.
 CREATE TABLE knowledge_lexemes (
-  lexeme text PRIMARY KEY,
-  chunks integer NOT NULL
+  lexeme text NOT NULL,
+  language text NOT NULL,
+  chunks integer NOT NULL,
+  PRIMARY KEY (lexeme, language)
 );
 """
 
