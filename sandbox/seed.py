@@ -19,7 +19,8 @@ from core.settings import DatabaseSettings, SecretSettings, load
 from db.pools import Database, open_database
 from db.provision import create_tenant, tenant_by_slug
 from db.transactions import tenant_tx
-from memory.knowledge import Article, publish_articles
+from memory.articles import Article
+from memory.publishing import publish_articles
 from models.embedder import local_embedder
 from rest.api_keys import create_api_key
 from sandbox.demo.content import DemoCustomer, DemoProfile, demo_slugs, load_articles, load_customers, load_profile

@@ -1,0 +1,168 @@
+"""The stages of a worker, in the order in which a message passes through them. Each wakes the one after it."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from langgraph.runtime import RunControl
+
+from core.errors import ChowkError
+from core.ids import ConversationId, TenantId
+from core.log import logger
+from core.settings import TurnSettings, load
+from db.pools import Database
+from db.transactions import queue_tx
+from graphs.run import TurnRuntime, run_turn
+from graphs.turn_claim import ClaimedTurn, claim_turns, extend_turns, release_turn
+from inbox.explode import explode_due
+from inbox.jobs import LEASE_S as JOB_LEASE_S
+from inbox.jobs import claim_jobs, extend_jobs, release_job, run_job
+from inbox.split import split_due
+from inbox.sweep import sweep
+from outbox.begin import Sending
+from outbox.deliver import send, take_up_conversation, take_up_due
+from worker.handlers import job_handlers
+from worker.loop import Stage, Work, WorkLoop
+from worker.runtime import Runtime
+
+log = logger(__name__)
+
+#: How many bodies, or events, are written in one round.
+BATCH_ROWS_MAX = 64
+#: Sends are waiting, not work; a slow provider must not hold up the others.
+SENDS_AT_ONCE_MAX = 64
+JOBS_AT_ONCE_MAX = 8
+SWEEP_EVERY_S = 5.0
+
+NEXT_TURN = """
+SELECT extract(epoch FROM min(due_at) - clock_timestamp())::float8 AS due_in_s FROM core.runs
+WHERE state = 'queued' AND due_at > clock_timestamp()
+"""
+
+
+def stages_of(runtime: Runtime, lanes: Sequence[str]) -> list[Stage]:
+    """The stages that work on these lanes. Effects and jobs carry their lane; a conversation is always interactive."""
+    stages = [_effects(runtime, lanes), _jobs(runtime, lanes)]
+    if "interactive" in lanes:
+        stages += [_split(runtime), _explode(runtime), _turns(runtime)]
+    if "background" in lanes:
+        stages.append(_sweep(runtime))
+    return stages
+
+
+def _split(runtime: Runtime) -> Stage:
+    async def claim(room: int, loop: WorkLoop) -> int:
+        bodies = await split_due(runtime.database, runtime.sealer, limit=room)
+        if bodies:
+            loop.wake("explode")
+        return bodies
+
+    return Stage(name="split", claim=claim, at_once_max=BATCH_ROWS_MAX)
+
+
+def _explode(runtime: Runtime) -> Stage:
+    async def claim(room: int, loop: WorkLoop) -> int:
+        events = await explode_due(runtime.database, runtime.sealer, limit=room)
+        if events:
+            loop.wake("turns")
+        return events
+
+    return Stage(name="explode", claim=claim, at_once_max=BATCH_ROWS_MAX)
+
+
+def _turns(runtime: Runtime) -> Stage:
+    settings = load(TurnSettings)
+
+    async def claim(room: int, loop: WorkLoop) -> int:
+        turns = await claim_turns(runtime.database, worker=runtime.worker, limit=room)
+        for turn in turns:
+            control = RunControl()
+            run = partial(run_turn, _turn_runtime(runtime, loop), turn, control)
+            loop.begin("turns", Work(run, turn, partial(control.request_drain, "the worker is stopping")))
+        return len(turns)
+
+    async def release(turn: ClaimedTurn) -> None:
+        await release_turn(runtime.database, turn, counts=False)
+
+    return Stage(
+        name="turns",
+        claim=claim,
+        at_once_max=settings.turns_concurrent_max,
+        woken_by_ends=True,
+        due_in_s=partial(_next_turn_due_in_s, runtime.database),
+        keep=partial(extend_turns, runtime.database),
+        keep_every_s=settings.lease_s / 3,
+        release=release,
+    )
+
+
+def _effects(runtime: Runtime, lanes: Sequence[str]) -> Stage:
+    async def claim(room: int, loop: WorkLoop) -> int:
+        return await take_up_due(runtime.outbox, lanes=lanes, limit=room, start=partial(_begin_send, runtime, loop))
+
+    return Stage(name="effects", claim=claim, at_once_max=SENDS_AT_ONCE_MAX, leaves_some=True)
+
+
+def _jobs(runtime: Runtime, lanes: Sequence[str]) -> Stage:
+    handlers = job_handlers(runtime)
+
+    async def claim(room: int, loop: WorkLoop) -> int:
+        jobs = await claim_jobs(runtime.database, lanes=lanes, limit=room)
+        for job in jobs:
+            loop.begin("jobs", Work(partial(run_job, runtime.database, handlers, job), job))
+        return len(jobs)
+
+    return Stage(
+        name="jobs",
+        claim=claim,
+        at_once_max=JOBS_AT_ONCE_MAX,
+        keep=partial(extend_jobs, runtime.database),
+        keep_every_s=JOB_LEASE_S / 3,
+        release=partial(release_job, runtime.database),
+    )
+
+
+def _sweep(runtime: Runtime) -> Stage:
+    async def claim(_room: int, _loop: WorkLoop) -> int:
+        await sweep(runtime.database, runtime.sealer)
+        return 0
+
+    return Stage(name="sweep", claim=claim, poll_s=SWEEP_EVERY_S)
+
+
+def _turn_runtime(runtime: Runtime, loop: WorkLoop) -> TurnRuntime:
+    def effects_queued(tenant_id: TenantId, conversation_id: ConversationId) -> None:
+        loop.begin("effects", Work(partial(_hand_over, runtime, loop, tenant_id, conversation_id)))
+
+    return TurnRuntime(
+        database=runtime.database,
+        pins=runtime.pins,
+        chat_model=runtime.chat_model,
+        embedder=runtime.embedder,
+        effects_queued=effects_queued,
+    )
+
+
+async def _hand_over(runtime: Runtime, loop: WorkLoop, tenant_id: TenantId, conversation_id: ConversationId) -> None:
+    """Send what a conversation has just queued, without waiting for a poll."""
+    try:
+        await take_up_conversation(
+            runtime.outbox, tenant_id, conversation_id, start=partial(_begin_send, runtime, loop)
+        )
+    except ChowkError as error:
+        log.warning("effects_left_to_the_poll", conversation_id=conversation_id, error=error.message)
+
+
+def _begin_send(runtime: Runtime, loop: WorkLoop, sending: Sending) -> None:
+    loop.begin("effects", Work(partial(_send, runtime, loop, sending)))
+
+
+async def _send(runtime: Runtime, loop: WorkLoop, sending: Sending) -> None:
+    if await send(runtime.outbox, sending):
+        await _hand_over(runtime, loop, sending.tenant_id, sending.conversation_id)
+
+
+async def _next_turn_due_in_s(database: Database) -> float | None:
+    async with queue_tx(database, commit="turns.next") as connection:
+        row: dict[str, Any] | None = await (await connection.execute(NEXT_TURN)).fetchone()
+    return None if row is None else row["due_in_s"]
