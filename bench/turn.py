@@ -3,7 +3,8 @@
 Three measurements in one run:
   - idle: one stranger after another writes to a whole running stack; latency from the socket to the emulator's log,
   - busy: many write at once; turns per second, and CPU per turn of API, worker, PostgreSQL and Redis (neither the
-    emulator nor this client),
+    emulator nor this client); once with the provider's statuses switched off, which is the turn alone, and once with
+    the three status webhooks that follow each reply,
   - stages: the same turns in one process, stage by stage, each with its CPU here and in PostgreSQL; beside them the
     same graph on an in-memory saver.
 
@@ -30,6 +31,8 @@ QUESTION = "Can I get a tax receipt for my donation?"
 PARTS = ("api", "worker", "postgres", "redis")
 WARM_UP = 20
 ANSWER_S_MAX = 60.0
+#: Until the last status webhooks have come and are written.
+SETTLE_S = 5.0
 LATENCY_P50_MS_AIM = 60.0
 CPU_MS_AIM = 45.0
 
@@ -54,6 +57,12 @@ class Client:
         answer = await self.http.post(facts["meta_app"]["webhook_url"], content=body, headers=headers)
         answer.raise_for_status()
         return began
+
+    async def switch_statuses(self, *, on: bool) -> None:
+        """Have the emulator send status webhooks, or none."""
+        url = f"{self.stack.facts()['sandbox_url']}/sandbox/statuses"
+        answer = await (self.http.delete(url) if on else self.http.put(url, json={"enabled": False}))
+        answer.raise_for_status()
 
     async def replies(self, wanted: Sequence[str]) -> dict[str, int]:
         """When the provider got the reply to each of these people, monotonic ns; waits until all are there."""
@@ -85,16 +94,17 @@ async def measure_idle(client: Client, count: int) -> dict[str, float]:
     return _latency(latencies[WARM_UP:])
 
 
-async def measure_busy(client: Client, count: int) -> dict[str, float]:
+async def measure_busy(client: Client, count: int, *, statuses: bool) -> dict[str, float]:
     """Rate and CPU when many people write at once."""
-    senders = [f"9196{number:08d}" for number in range(count)]
+    senders = [f"919{6 if statuses else 5}{number:08d}" for number in range(count)]
+    await client.switch_statuses(on=statuses)
     roots = {part: client.stack.pids(part)[:1] for part in PARTS}
     before = {part: tree_cpu_s(pids) for part, pids in roots.items()}
     began = time.monotonic()
     starts = dict(zip(senders, await asyncio.gather(*(client.write(sender) for sender in senders)), strict=True))
     arrived = await client.replies(senders)
     seconds = max(arrived[sender] for sender in senders) / 1e9 - began
-    await asyncio.sleep(1)
+    await asyncio.sleep(SETTLE_S if statuses else 1)
     cpu = {part: (tree_cpu_s(pids) - before[part]) * 1000 / count for part, pids in roots.items()}
     return {
         "turns_per_s": round(count / seconds, 1),
@@ -113,7 +123,11 @@ async def measure(stack: RunningStack, *, idle: int, busy: int, staged: int) -> 
     """All three, one after the other."""
     async with httpx.AsyncClient(timeout=30, limits=httpx.Limits(max_connections=64)) as http:
         client = Client(http, stack)
-        figures: dict[str, Any] = {"idle": await measure_idle(client, idle), "busy": await measure_busy(client, busy)}
+        figures: dict[str, Any] = {
+            "idle": await measure_idle(client, idle),
+            "busy": await measure_busy(client, busy, statuses=False),
+            "busy_with_statuses": await measure_busy(client, busy, statuses=True),
+        }
     figures["stages"] = await measure_stages(staged)
     figures["aims"] = {
         "p50_ms": {"aim": LATENCY_P50_MS_AIM, "holds": figures["idle"]["p50_ms"] <= LATENCY_P50_MS_AIM},
@@ -131,7 +145,7 @@ def main() -> None:
     given = parser.parse_args()
     with running_stack({"CHOWK_DEBOUNCE_MS": "0"}) as stack:
         figures = asyncio.run(measure(stack, idle=given.idle, busy=given.busy, staged=given.staged))
-    for name in ("idle", "busy", "stages"):
+    for name in ("idle", "busy", "busy_with_statuses", "stages"):
         print(f"{name}:", *(f"\n  {key}: {value}" for key, value in figures[name].items()))
     print(json.dumps({"bench": "turn", **figures}))
 
