@@ -54,7 +54,7 @@ def start_embedded(home: Path, *, fsync: bool = False) -> Embedded:
             stderr=errors,
             start_new_session=True,
         )
-    line = _first_line(runner)
+    line = first_line(runner)
     if line is None:
         runner.kill()
         stop_embedded(runner)
@@ -96,7 +96,8 @@ def embedded() -> Iterator[Embedded]:
     assert left == []
 
 
-def _first_line(runner: subprocess.Popen[bytes]) -> bytes | None:
+def first_line(runner: subprocess.Popen[bytes]) -> bytes | None:
+    """What the process wrote since, up to the end of a line; None if it ended or wrote nothing for `START_S`."""
     assert runner.stdout is not None
     deadline = time.monotonic() + START_S
     line = b""
