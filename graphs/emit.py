@@ -37,7 +37,7 @@ def effects_of(decision: TurnDecision, state: ConversationState) -> list[Effect]
                 slot="reply",
                 message=message.model_dump(mode="json"),
                 # A second copy of an answer is worse than a late one: an unclear send is settled, not repeated.
-                delivery="at_most_once",
+                delivery="at_least_once",
                 citations=[_citation(answer) for answer in sent],
             )
         )

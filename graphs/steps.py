@@ -13,6 +13,7 @@ from psycopg.types.json import Jsonb
 
 from core.clock import Clock
 from db.pools import Connection
+from graphs.effects import node_path
 from graphs.turn_claim import ClaimedTurn
 
 INSERT = """
@@ -62,34 +63,35 @@ class StepRecorder:
         """Take one chunk of the `updates` stream: node name to what it returned."""
         now = self.clock()
         began = self._began or now
-        path = "/".join(part.partition(":")[0] for part in namespace)
+        path = node_path("|".join(namespace))
         for node, diff in update.items():
-            if node.startswith("__"):
-                continue
-            agent = path.partition("/")[0] or node
-            messages = list(_messages(diff))
-            self.steps.append(
-                Step(
-                    position=self.next_position,
-                    node=node,
-                    namespace=path,
-                    author=agent,
-                    started_at=began,
-                    duration_ms=(now - began).total_seconds() * 1000,
-                    state_diff=_plain(diff or {}),
-                    prompt_ref=_prompt_ref(self.prompt_refs, agent),
-                    tokens_in=sum(_usage(message, "input_tokens") for message in messages),
-                    tokens_out=sum(_usage(message, "output_tokens") for message in messages),
-                    tool_calls=[
-                        {"name": call["name"], "args": call["args"]}
-                        for message in messages
-                        for call in message.tool_calls
-                    ],
-                    memory_hits=_memory_hits(diff),
-                )
-            )
-            self.next_position += 1
+            if not node.startswith("__"):
+                self.steps.append(self._step(path, node, diff, began, (now - began).total_seconds() * 1000))
+                self.next_position += 1
         self._began = now
+
+    def _step(self, path: str, node: str, diff: Any, began: datetime, duration_ms: float) -> Step:
+        agent = path.partition("/")[0] or node
+        messages = list(_messages(diff))
+        entry = _trail_entry(diff)
+        # What a nested agent used stands on its own steps already.
+        report = {} if any(step.namespace == node for step in self.steps) else entry.get("report", {})
+        return Step(
+            position=self.next_position,
+            node=node,
+            namespace=path,
+            author=entry.get("author") or f"agent:{agent}",
+            started_at=began,
+            duration_ms=duration_ms,
+            state_diff=_plain(diff or {}),
+            prompt_ref=_prompt_ref(self.prompt_refs, agent),
+            tokens_in=sum(_usage(message, "input_tokens") for message in messages) + report.get("tokens_in", 0),
+            tokens_out=sum(_usage(message, "output_tokens") for message in messages) + report.get("tokens_out", 0),
+            tool_calls=[
+                {"name": call["name"], "args": call["args"]} for message in messages for call in message.tool_calls
+            ],
+            memory_hits=_memory_hits(diff),
+        )
 
 
 async def insert_steps(connection: Connection, turn: ClaimedTurn, steps: Sequence[Step]) -> None:
@@ -129,6 +131,12 @@ def _messages(diff: Any) -> Iterator[AIMessage]:  # Any: whatever a node returne
         for value in diff.values():
             if isinstance(value, list):
                 yield from (entry for entry in value if isinstance(entry, AIMessage))
+
+
+def _trail_entry(diff: Any) -> Mapping[str, Any]:  # Any: whatever a node returned
+    """What the node itself says of its work in the trail."""
+    trail = diff.get("trail") if isinstance(diff, Mapping) else None
+    return trail[-1] if trail else {}
 
 
 def _usage(message: AIMessage, key: str) -> int:

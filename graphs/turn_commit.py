@@ -41,7 +41,8 @@ FROM conversations c WHERE c.id = %(conversation_id)s FOR UPDATE
 ANSWERED = "UPDATE messages SET run_id = %(run_id)s WHERE id = ANY(%(taken)s) AND run_id IS NULL"
 
 HAND_OFF = """
-UPDATE conversations SET owner = 'awaiting_person', handed_off_at = clock_timestamp(), hand_off_reason = %(reason)s
+UPDATE conversations SET owner = 'awaiting_person', handed_off_at = clock_timestamp(), hand_off_reason = %(reason)s,
+       hand_off_summary = %(summary)s
 WHERE id = %(conversation_id)s AND owner = 'agent'
 """
 
@@ -104,7 +105,9 @@ async def finish_turn(
         keys = _keys(turn)
         await _hold(connection, keys)
         if outcome == "dead":
-            await connection.execute(HAND_OFF, keys | {"reason": f"run {turn.run_id} failed: {error}"})
+            await connection.execute(
+                HAND_OFF, keys | {"reason": "run_failed", "summary": f"Run {turn.run_id} failed: {error}"}
+            )
         await insert_steps(connection, turn, steps)
         await _finish(connection, keys, outcome=outcome, error=error, steps=steps)
 
@@ -153,7 +156,9 @@ async def _queue_effects(
                     citations=effect.get("citations", ()),
                 )
             case "hand_off":
-                await connection.execute(HAND_OFF, _keys(turn) | {"reason": effect["reason"]})
+                await connection.execute(
+                    HAND_OFF, _keys(turn) | {"reason": effect["reason"], "summary": effect["summary"]}
+                )
             case unknown:
                 raise Broken(f"run {turn.run_id} returned an effect of unknown kind {unknown!r}")
 

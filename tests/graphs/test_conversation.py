@@ -28,7 +28,7 @@ async def test_a_question_is_answered_in_the_articles_own_words_with_its_title_a
     [effect] = state["effects"]
     assert effect["kind"] == "send"
     assert effect["slot"] == "reply"
-    assert effect["delivery"] == "at_most_once"
+    assert effect["delivery"] == "at_least_once"
     assert effect["message"] == {
         "kind": "text", "to": {"kind": "wa_id", "value": "919800000001"}, "text": said(state), "reply_to": None,
     }  # fmt: skip

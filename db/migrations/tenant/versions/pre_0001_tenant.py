@@ -35,6 +35,7 @@ CREATE TABLE conversations (
   owner text NOT NULL DEFAULT 'agent' CHECK (owner IN ('agent', 'awaiting_person', 'person')),
   handed_off_at timestamptz,
   hand_off_reason text,
+  hand_off_summary text,
   superseded_in_a_row smallint NOT NULL DEFAULT 0,
   summary text NOT NULL DEFAULT '',
   last_message_at timestamptz NOT NULL DEFAULT clock_timestamp(),
