@@ -1,7 +1,13 @@
-"""Where Chromium is, for tests that drive a page: `CHOWK_CHROMIUM`, then `chromium` on PATH."""
+"""Where Chromium is, for tests that drive a page: `CHOWK_CHROMIUM`, then `chromium` on PATH.
+
+    python -m tests.browser
+
+installs Debian's where there is none and this is root; it never fails, the tests themselves do.
+"""
 
 import os
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -37,3 +43,17 @@ def required_chromium() -> str:
     if path is None:
         pytest.fail(NOT_RUN, pytrace=False)
     return path
+
+
+def install() -> None:
+    """Install Chromium from the distribution's packages where it is missing and that can be done."""
+    can = os.geteuid() == 0 and shutil.which("apt-get") is not None
+    if chromium_path() is not None or os.environ.get("BROWSER") == "skip" or not can:
+        return
+    quiet = {"check": False, "env": os.environ | {"DEBIAN_FRONTEND": "noninteractive"}, "stdout": subprocess.DEVNULL}
+    for command in (["apt-get", "update", "-qq"], ["apt-get", "install", "-qq", "-y", "chromium"]):
+        subprocess.run(command, **quiet)
+
+
+if __name__ == "__main__":
+    install()
