@@ -127,8 +127,12 @@ class _Reading:
             if chunk:
                 await self._take(chunk)
             # Once the declared length is here, the message that only says "that was all" need not be awaited.
-            if self.size_bytes == declared_bytes or not message.get("more_body", False):
+            if self.size_bytes == declared_bytes:
                 return
+            if not message.get("more_body", False):
+                break
+        if declared_bytes is not None:
+            raise RequestInvalid(f"the body has {self.size_bytes} bytes, and content-length says {declared_bytes}")
 
     async def finish(self) -> bytes | SealedBlob:
         if self._upload is not None:

@@ -83,7 +83,7 @@ def add_account(
         try:
             connection.execute(insert, row)
         except IntegrityError as error:
-            raise Conflict(f"the {channel} account {external_id!r} cannot be registered: {error.orig}") from error
+            raise Conflict(f"the {channel} account {external_id!r} is registered already") from error
     return account_id
 
 

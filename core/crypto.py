@@ -66,7 +66,9 @@ class Sealer:
         try:
             return _decrypt(self._master, wrapped_key, context)
         except InvalidTag:
-            raise Broken(f"wrapped key for {context!r} does not open: wrong CHOWK_SECRET_KEY or altered bytes") from None
+            raise Broken(
+                f"the wrapped key for {context!r} does not open: wrong CHOWK_SECRET_KEY or altered bytes"
+            ) from None
 
     def keyed_hash(self, text: str) -> str:
         """A hash that only a holder of the master key can make: for finding equal values without keeping them."""

@@ -93,7 +93,8 @@ class LocalBlobs:
 
     async def begin(self) -> "LocalUpload":
         """Start an upload in the folder `parts`."""
-        return LocalUpload(self._root, await asyncio.to_thread(_open_part, self._root))
+        path = self._root / PARTS_FOLDER / new_id("part")
+        return LocalUpload(self._root, path, await asyncio.to_thread(_open_part, path))
 
     async def read(self, name: str) -> bytes:
         """The whole blob."""
@@ -128,8 +129,9 @@ class LocalBlobs:
 class LocalUpload:
     """An upload into a folder of this machine."""
 
-    def __init__(self, root: Path, part: BinaryIO) -> None:
+    def __init__(self, root: Path, path: Path, part: BinaryIO) -> None:
         self._root = root
+        self._path = path
         self._part = part
 
     async def write(self, chunk: bytes) -> None:
@@ -149,12 +151,12 @@ class LocalUpload:
         os.fsync(self._part.fileno())
         self._part.close()
         _make_folder(path.parent)
-        Path(self._part.name).rename(path)
+        self._path.rename(path)
         _sync_folder(path.parent)
 
     def _abort(self) -> None:
         self._part.close()
-        Path(self._part.name).unlink(missing_ok=True)
+        self._path.unlink(missing_ok=True)
 
 
 class ObjectBlobs:
@@ -216,10 +218,9 @@ def _checked(name: str) -> str:
     return name
 
 
-def _open_part(root: Path) -> BinaryIO:
-    folder = root / PARTS_FOLDER
-    _make_folder(folder)
-    descriptor = os.open(folder / new_id("part"), os.O_WRONLY | os.O_CREAT | os.O_EXCL, OWNER_ONLY)
+def _open_part(path: Path) -> BinaryIO:
+    _make_folder(path.parent)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, OWNER_ONLY)
     return os.fdopen(descriptor, "wb")
 
 

@@ -50,9 +50,9 @@ def install() -> None:
     can = os.geteuid() == 0 and shutil.which("apt-get") is not None
     if chromium_path() is not None or os.environ.get("BROWSER") == "skip" or not can:
         return
-    quiet = {"check": False, "env": os.environ | {"DEBIAN_FRONTEND": "noninteractive"}, "stdout": subprocess.DEVNULL}
+    unattended = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
     for command in (["apt-get", "update", "-qq"], ["apt-get", "install", "-qq", "-y", "chromium"]):
-        subprocess.run(command, **quiet)
+        subprocess.run(command, check=False, env=unattended, stdout=subprocess.DEVNULL)
 
 
 if __name__ == "__main__":

@@ -106,7 +106,8 @@ async def store(database: Database, sealer: Sealer, source_id: str, body: bytes,
     sealed = sealer.seal(body, context=f"inbox:{source_id}")
     async with edge_tx(database, commit="test") as connection:
         await connection.execute(
-            """INSERT INTO core.inbox (source_id, channel, verdict, dedupe_key, body_bytes, body_sealed, body_wrapped_key)
+            """INSERT INTO core.inbox
+                 (source_id, channel, verdict, dedupe_key, body_bytes, body_sealed, body_wrapped_key)
                VALUES (%s, %s, 'signed', %s, %s, %s, %s) ON CONFLICT DO NOTHING""",
             (source_id, channel, hashlib.sha256(body).digest(), len(body), sealed.ciphertext, sealed.wrapped_key),
         )

@@ -1,6 +1,6 @@
 """Beat's scheduler: rings the bell of every lane, keeps nothing, and rings no bell that nobody takes."""
 
-from typing import Any
+from typing import Any, cast
 
 from celery.beat import ScheduleEntry, Scheduler
 from typing_extensions import override
@@ -36,7 +36,8 @@ class BellScheduler(Scheduler):
             self._broker_away = False
 
     def _ring(self, entry: ScheduleEntry, producer: Any) -> None:
-        lane = entry.options["queue"]
+        options = cast("dict[str, Any]", entry.options)
+        lane = options["queue"]
         waiting = self.app.amqp.queues[lane].bind(producer.channel).queue_declare().message_count
         if waiting < RINGS_WAITING_MAX:
-            self.send_task(entry.task, producer=producer, **entry.options)
+            self.send_task(entry.task, producer=producer, **options)

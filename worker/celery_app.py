@@ -1,7 +1,7 @@
 """The Celery application: it gives processes, lanes, shutdown and beat, and stores nothing."""
 
 from celery import Celery
-from kombu import Queue
+from kombu.entity import Queue
 
 from inbox.doorbell import WAKE_TASK
 from worker.consumer import PoolKeepingConsumer
@@ -32,6 +32,8 @@ def build_app(broker_url: str) -> Celery:
             "socket_connect_timeout": CONNECT_TIMEOUT_S,
             "socket_timeout": ANSWER_TIMEOUT_S,
             "socket_keepalive": True,
+            # A ring that cannot be sent is not worth waiting for; the consumer reconnects by its own rule.
+            "max_retries": 0,
         },
         worker_consumer=PoolKeepingConsumer,
         worker_prefetch_multiplier=1,

@@ -40,7 +40,8 @@ class PoolKeepingConsumer(Consumer):
 
     def _look_after_pool(self) -> None:
         maybe_shutdown()
-        if not self.pool._pool._registered_with_event_loop:  # noqa: SLF001  # only there is it known
+        pool: Any = self.pool  # Any: Celery's pool is not typed
+        if not pool._pool._registered_with_event_loop:  # noqa: SLF001  # it says so nowhere else
             # Before the first connection nothing else does, and without it a dead child's place is never freed.
-            self.pool.register_with_event_loop(self.hub)
-        self.pool.maintain_pool()
+            pool.register_with_event_loop(self.hub)
+        pool.maintain_pool()

@@ -21,6 +21,8 @@ FAILURE_DELAYS_S = (0.2, 0.5, 1.0)
 #: A stage that has not looked for work for this long is not at work.
 FRESH_S = 5.0
 PULSE_S = 1.0
+#: A look that comes a little too early finds nothing, and the next one is a whole poll away.
+DUE_MARGIN_S = 0.002
 #: How long a stopping loop waits for claims that are under way.
 CLAIMS_END_S = 2.0
 #: How long it may take to hand back what did not end in time.
@@ -62,7 +64,7 @@ class Stage:
     leaves_some: bool = False
     #: Whether an item that ends may leave more work of this stage behind.
     woken_by_ends: bool = False
-    #: In how many seconds the next item is due; asked when a woken stage found none.
+    #: In how many seconds the next item is due; asked after `wake`, for what woke the stage may be due a little later.
     due_in_s: Callable[[], Awaitable[float | None]] | None = None
     #: Renews the leases of what runs, every `keep_every_s`.
     keep: Callable[[Sequence[Any]], Awaitable[object]] | None = None
@@ -77,6 +79,10 @@ class _Seat:
 
     stage: Stage
     woken: asyncio.Event = field(default_factory=asyncio.Event)
+    #: Whether `wake` was called since the last look.
+    has_news: bool = False
+    #: When the next item is due, by the loop's clock, as far as is known.
+    due_at: float = float("inf")
     running: dict[asyncio.Task[None], Work] = field(default_factory=dict[asyncio.Task[None], Work])
     looked_at: float = float("-inf")
     failures: int = 0
@@ -98,6 +104,7 @@ class WorkLoop:
     def wake(self, stage: str) -> None:
         """Have a stage look for work now; nothing happens if it is not one of ours."""
         if seat := self._seats.get(stage):
+            seat.has_news = True
             seat.woken.set()
 
     def begin(self, stage: str, work: Work) -> None:
@@ -131,14 +138,13 @@ class WorkLoop:
 
     async def _drive(self, seat: _Seat) -> None:
         while not self._stopping.is_set():
-            was_woken = seat.woken.is_set()
             seat.woken.clear()
             room = seat.room
             claimed = await self._claim(seat, room)
             if claimed is None:
                 await self._pause(seat)
             elif not claimed or (claimed < room and not seat.stage.leaves_some):
-                await _wait(seat.woken, await self._idle_s(seat, was_woken=was_woken))
+                await _wait(seat.woken, await self._idle_s(seat))
 
     async def _claim(self, seat: _Seat, room: int) -> int | None:
         """Claim what there is room for; None where that failed. An outage is told once, when it begins."""
@@ -162,16 +168,16 @@ class WorkLoop:
         delay_s = FAILURE_DELAYS_S[min(seat.failures, len(FAILURE_DELAYS_S)) - 1]
         await _wait(self._stopping, delay_s)
 
-    async def _idle_s(self, seat: _Seat, *, was_woken: bool) -> float:
+    async def _idle_s(self, seat: _Seat) -> float:
         """How long there is nothing to do unless the stage is woken."""
-        poll_s = seat.stage.poll_s
-        if seat.stage.due_in_s is None or not was_woken:
-            return poll_s
-        try:
-            due_in_s = await seat.stage.due_in_s()
-        except DatabaseUnavailable:
-            return poll_s
-        return poll_s if due_in_s is None else min(poll_s, due_in_s)
+        clock = asyncio.get_running_loop().time
+        if seat.has_news and seat.stage.due_in_s is not None:
+            seat.has_news = False
+            with suppress(DatabaseUnavailable):
+                due_in_s = await seat.stage.due_in_s()
+                seat.due_at = float("inf") if due_in_s is None else clock() + due_in_s + DUE_MARGIN_S
+        left_s = seat.due_at - clock()
+        return min(seat.stage.poll_s, left_s) if left_s > 0 else seat.stage.poll_s
 
     def _ended(self, seat: _Seat, task: asyncio.Task[None]) -> None:
         was_full = not seat.room

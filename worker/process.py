@@ -26,6 +26,9 @@ from worker.thread import LoopThread
 
 log = logger(__name__)
 
+#: The status after a child found a setting wrong; its log says which.
+EXIT_REFUSED = 78
+
 
 def run_worker(lanes: Sequence[str], *, processes: int = 1) -> NoReturn:
     """Work on these lanes in so many child processes until SIGTERM; then let what runs come to an end, and exit.
@@ -49,7 +52,7 @@ def run_worker(lanes: Sequence[str], *, processes: int = 1) -> NoReturn:
         queues=list(lanes), without_gossip=True, without_mingle=True, without_heartbeat=True, quiet=True,
     )  # fmt: skip
     worker.start()
-    sys.exit(worker.exitcode or 0)
+    sys.exit(EXIT_REFUSED if thread.was_refused() else worker.exitcode or 0)
 
 
 def run_beat() -> NoReturn:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 
+import psycopg
 import psycopg_pool
 import uvloop
 
@@ -41,6 +42,9 @@ class LoopThread:
         self._opening: asyncio.Task[Runtime] | None = None
         self._work: WorkLoop | None = None
         self._stopped = threading.Event()
+        # Children write here, and the process that forked them reads, once they have ended.
+        self._refusals, self._refuse = os.pipe()
+        os.set_blocking(self._refusals, False)
 
     def start(self) -> None:
         """Start the thread; it connects by itself and keeps trying."""
@@ -63,6 +67,12 @@ class LoopThread:
         if self._thread is not None:
             self._thread.join(CLAIMS_END_S + load(TurnSettings).drain_s + RELEASE_S + CLOSE_S)
 
+    def was_refused(self) -> bool:
+        """Whether a child found a setting wrong. For the process that forked it."""
+        with suppress(BlockingIOError):
+            return os.read(self._refusals, 1) != b""
+        return False
+
     def _stop(self) -> None:
         if self._work is not None:
             self._work.stop()
@@ -75,7 +85,9 @@ class LoopThread:
                 runner.run(self._main())
         except SettingInvalid as error:
             log.error("worker_refused", error=error.message)  # noqa: TRY400  # the sentence says it all
-            _end_worker()
+            os.write(self._refuse, b"!")
+            # Another child would be refused as well, so the process that forks them ends.
+            os.kill(os.getppid(), signal.SIGTERM)
         except asyncio.CancelledError:
             log.info("worker_stopped_before_it_started")
         except BaseException:
@@ -97,14 +109,14 @@ class LoopThread:
                 await asyncio.wait_for(runtime.close(), CLOSE_S)
 
     async def _open(self) -> Runtime:
-        """Open the runtime, again and again while the database is away."""
+        """Open the runtime, again and again while the database is away or not migrated yet."""
         while True:
             if self._stopped.is_set():
                 raise asyncio.CancelledError
             self._opening = asyncio.create_task(open_runtime())
             try:
                 return await self._opening
-            except (psycopg_pool.PoolTimeout, DatabaseUnavailable) as error:
+            except (psycopg_pool.PoolTimeout, psycopg.Error, DatabaseUnavailable) as error:
                 log.warning("worker_waits_for_database", error=str(error))
                 await asyncio.sleep(DATABASE_AWAY_S)
 
@@ -112,8 +124,3 @@ class LoopThread:
 def _polled() -> None:
     WORKER_POLLED_AT.set(time.time())
     touch_ready_file()
-
-
-def _end_worker() -> None:
-    """Ask the worker's first process to stop: another child would be refused as well."""
-    os.kill(os.getppid(), signal.SIGTERM)

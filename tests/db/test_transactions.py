@@ -12,6 +12,12 @@ from tests.conftest import Stack
 A_CONTACT = "INSERT INTO contacts (id, name) VALUES (%s, 'Asha')"
 
 
+async def insert_and_fail(database: Database, tenant: TenantId) -> None:
+    async with tenant_tx(database, tenant, commit="test") as connection:
+        await connection.execute(A_CONTACT, (new_id("contact"),))
+        _ = 1 / 0
+
+
 async def count_contacts(database: Database, tenant: TenantId) -> int:
     async with tenant_tx(database, tenant, commit="test") as connection:
         row = await (await connection.execute("SELECT count(*) AS n FROM contacts")).fetchone()
@@ -29,9 +35,7 @@ async def test_a_committed_row_is_seen_by_its_tenant_alone(database: Database, t
 
 async def test_an_exception_rolls_the_transaction_back(database: Database, tenant: TenantId) -> None:
     with pytest.raises(ZeroDivisionError):
-        async with tenant_tx(database, tenant, commit="test") as connection:
-            await connection.execute(A_CONTACT, (new_id("contact"),))
-            _ = 1 / 0
+        await insert_and_fail(database, tenant)
     assert await count_contacts(database, tenant) == 0
 
 

@@ -126,7 +126,8 @@ async def test_each_step_is_recorded_with_its_author_and_what_it_changed(
     turn = await answer(runtime, organisation)
     steps = await rows(
         runtime.database, organisation.tenant_id,
-        "SELECT position, node, namespace, author, prompt_ref, state_diff FROM core.run_steps WHERE run_id = %s ORDER BY 1",
+        """SELECT position, node, namespace, author, prompt_ref, state_diff FROM core.run_steps
+           WHERE run_id = %s ORDER BY 1""",
         turn.run_id,
     )  # fmt: skip
     assert [step["position"] for step in steps] == list(range(len(steps)))

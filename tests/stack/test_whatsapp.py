@@ -106,10 +106,8 @@ async def test_five_fast_messages_get_one_reply_that_covers_them(
     client: httpx.AsyncClient, product: RunningStack
 ) -> None:
     sender = a_number()
-    await write(
-        client, product, sender,
-        "Hello", "I gave something last week", "can I get a tax receipt for my donation?", "how can I volunteer?", "thanks",
-    )  # fmt: skip
+    texts = ("Hello", "I gave money", "can I get a tax receipt for my donation?", "how can I volunteer?", "thanks")
+    await write(client, product, sender, *texts)
     reply = await the_only_reply(client, product, sender)
     assert "Source: Tax receipts for donations (80G)" in reply
     assert "Source: How to become a volunteer" in reply
