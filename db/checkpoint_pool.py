@@ -4,6 +4,7 @@ The saver works in autocommit, where `SET LOCAL` does nothing, so a connection k
 are changed only when its last tenant was another one.
 """
 
+import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
@@ -15,9 +16,20 @@ from typing_extensions import override
 from core.errors import Broken
 from core.ids import TenantId, is_id
 
+#: A connection that nobody used for this long may have died with its server; a busy one is not asked each time.
+IDLE_S = 1.0
+
 
 class CheckpointPool(AsyncConnectionPool[AsyncConnection[DictRow]]):
     """A pool whose connections carry the tenant they last spoke for."""
+
+
+async def check_idle(connection: AsyncConnection[DictRow]) -> None:
+    """Raise if the connection was idle and is dead; the pool then tries another. For the pool's `check`."""
+    now = time.monotonic()
+    if now - getattr(connection, "chowk_used_at", 0.0) > IDLE_S:
+        await AsyncConnectionPool.check_connection(connection)  # pyright: ignore[reportArgumentType]  # any row will do
+    connection.chowk_used_at = now  # pyright: ignore[reportAttributeAccessIssue]  # psycopg leaves room
 
 
 class TenantCheckpointPool(AsyncConnectionPool[AsyncConnection[DictRow]]):

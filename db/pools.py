@@ -12,7 +12,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from core.errors import SettingInvalid
 from core.settings import DatabaseSettings
-from db.checkpoint_pool import CheckpointPool
+from db.checkpoint_pool import CheckpointPool, check_idle
 
 Connection: TypeAlias = AsyncConnection[DictRow]
 Pool: TypeAlias = AsyncConnectionPool[Connection]
@@ -54,6 +54,7 @@ async def open_database(settings: DatabaseSettings, *, application: str) -> Data
     checkpoints = CheckpointPool(
         url, kwargs=keywords, min_size=1, max_size=settings.pool_size_max, open=False,
         timeout=CHECKOUT_TIMEOUT_S, max_lifetime=CONNECTION_LIFETIME_S, name="checkpoints", reconnect_timeout=30,
+        check=check_idle,
     )  # fmt: skip
     await app.open(wait=True, timeout=30)
     try:

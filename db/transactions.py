@@ -8,7 +8,6 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 
 import psycopg
-from psycopg_pool import PoolTimeout
 
 from core.errors import Broken, NotDurable
 from core.ids import TenantId, is_id
@@ -83,8 +82,8 @@ async def _begin(pool: Pool, opening: str) -> Connection:
     for _ in range(DEAD_CONNECTIONS_MAX):
         try:
             connection = await pool.getconn()
-        except PoolTimeout as error:
-            raise DatabaseUnavailable("no database connection became free in time; try again") from error
+        except psycopg.OperationalError as error:  # none became free in time, or the pool is closed
+            raise DatabaseUnavailable(f"no database connection is to be had: {error}; try again") from error
         try:
             await connection.execute(opening.encode(), prepare=False)
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:

@@ -10,9 +10,11 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import psycopg
 from langchain_core.language_models import BaseChatModel
 from langgraph.errors import GraphDrained
 from langgraph.runtime import RunControl
+from psycopg_pool import PoolTimeout
 
 from checkpoints.saver import tenant_saver
 from core.clock import Clock, utc_now
@@ -21,6 +23,7 @@ from core.ids import ConversationId, TenantId
 from core.log import logger
 from core.telemetry import STAGE_SECONDS, TURNS, trace_id
 from db.pools import Database
+from db.transactions import DatabaseUnavailable
 from graphs.conversation import build_conversation_graph
 from graphs.steps import StepRecorder
 from graphs.turn_claim import ClaimedTurn, release_turn
@@ -33,6 +36,7 @@ log = logger(__name__)
 
 #: A run that was claimed this often without ending is dead.
 ATTEMPTS_MAX = 5
+DATABASE_RETRY_S = 0.3
 #: Steps of one run, nested ones included; a loop between model and tools ends here.
 STEPS_MAX = 40
 
@@ -68,6 +72,9 @@ async def run_turn(runtime: TurnRuntime, turn: ClaimedTurn, control: RunControl)
         log.warning("turn_lost", run_id=turn.run_id, error=error.message)
     except GraphDrained:
         await release_turn(runtime.database, turn, counts=False)
+    except (psycopg.OperationalError, psycopg.InterfaceError, DatabaseUnavailable) as error:
+        log.warning("turn_interrupted", run_id=turn.run_id, error=str(error))
+        await _go_on_soon(runtime, turn, error)
     except Exception as error:  # the edge of a turn: whatever it was, the run must not be lost
         log.exception("turn_failed", run_id=turn.run_id, attempts=turn.attempts)
         await _retry_later(runtime, turn, error)
@@ -121,6 +128,16 @@ async def _advance(runtime: TurnRuntime, turn: ClaimedTurn, given: TurnInput, co
         elif not namespace:
             final = chunk
     return TurnResult(final.get("effects", []), recorder.steps)
+
+
+async def _go_on_soon(runtime: TurnRuntime, turn: ClaimedTurn, error: Exception) -> None:
+    """The database went away, which says nothing about the turn: it goes on where it stopped and loses no attempt."""
+    try:
+        # A restarted server leaves dead connections in the pool, and each would interrupt a turn once more.
+        await runtime.database.checkpoints.check()
+        await release_turn(runtime.database, turn, wait_s=DATABASE_RETRY_S, error=str(error), counts=False)
+    except (ChowkError, psycopg.Error, PoolTimeout) as second:
+        log.warning("turn_not_released", run_id=turn.run_id, error=str(second))  # its lease ends by itself
 
 
 async def _retry_later(runtime: TurnRuntime, turn: ClaimedTurn, error: Exception) -> None:

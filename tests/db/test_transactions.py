@@ -95,3 +95,4 @@ async def test_connections_that_the_server_ended_are_passed_over(
     with psycopg.connect(stack.admin_url, autocommit=True) as admin:
         admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'chowk tests'")
     assert await count_contacts(database, tenant) == 0
+    await database.checkpoints.check()  # the tests after this one want live connections

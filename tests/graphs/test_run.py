@@ -1,6 +1,7 @@
 from collections.abc import AsyncIterator
 from typing import Any
 
+import psycopg
 import pytest
 from langgraph.runtime import RunControl
 
@@ -336,3 +337,20 @@ async def test_two_claims_at_once_never_take_one_conversation_twice(
     async with tenant_tx(database, organisation.tenant_id, commit="test") as connection:
         cursor = await connection.execute("SELECT DISTINCT fence FROM core.conversation_leases")
         assert [row["fence"] for row in await cursor.fetchall()] == [1]
+
+
+async def test_a_turn_that_the_database_interrupted_goes_on_without_losing_an_attempt(
+    runtime: TurnRuntime, organisation: Organisation, sealer: Sealer, stack: Stack
+) -> None:
+    database = runtime.database
+    await receive(database, sealer, organisation, a_text("office timings", sender=a_number()))
+    turn = await claimed(database, organisation.tenant_id)
+    with psycopg.connect(stack.admin_url, autocommit=True) as admin:
+        admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'chowk tests'")
+    await run_turn(runtime, turn, RunControl())
+    if not await replies(database, organisation):
+        await let_leases_end(database, organisation.tenant_id)
+        again = await claimed(database, organisation.tenant_id)
+        assert (again.run_id, again.attempts) == (turn.run_id, 1)
+        await run_turn(runtime, again, RunControl())
+    assert len(await replies(database, organisation)) == 1
