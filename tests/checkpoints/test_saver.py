@@ -1,12 +1,20 @@
+from collections.abc import AsyncGenerator
+
 import psycopg
 import pytest
+from langchain_core.messages import HumanMessage
+from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.checkpoint.conformance import checkpointer_test, validate
+from langgraph.checkpoint.conformance.capabilities import BASE_CAPABILITIES
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 from psycopg.rows import dict_row
 
 from checkpoints.saver import refuse_permissive_serialisation, tenant_saver
 from core.ids import TenantId, new_id
+from db.checkpoint_pool import TenantCheckpointPool
 from db.pools import Database
 from db.provision import create_tenant
+from tests.builders import rows
 from tests.conftest import Stack
 
 COLUMNS = """
@@ -67,3 +75,46 @@ async def test_a_checkpoint_that_names_a_class_of_ours_comes_back_as_plain_data(
 async def test_only_a_tenant_id_becomes_a_role(database: Database, tenant_id: str) -> None:
     with pytest.raises(Exception, match="not a tenant id"):
         tenant_saver(database, TenantId(tenant_id))
+
+
+async def test_the_library_finds_nothing_wrong_with_our_saver(database: Database, tenant: TenantId) -> None:
+    async def ours() -> AsyncGenerator[BaseCheckpointSaver[str], None]:
+        yield tenant_saver(database, tenant)
+
+    report = await validate(checkpointer_test("ours")(ours), capabilities={c.value for c in BASE_CAPABILITIES})
+    assert report.passed_all_base(), report.to_dict()
+
+
+async def test_what_our_saver_stores_is_what_the_librarys_own_stores(
+    database: Database, stack: Stack, tenant: TenantId
+) -> None:
+    other = create_tenant(stack.admin_url, slug=new_id("slug").replace("_", "-"), name="Another")
+    config = {"configurable": {"thread_id": "conv_1", "checkpoint_ns": ""}, "metadata": {"run_id": "run_1"}}
+    values = {
+        "words": "plain",
+        "count": 3,
+        "none": None,
+        "messages": [HumanMessage("hello", id="1")],
+        "map": {"a": [1]},
+    }
+    versions = {name: f"{place:032}.0" for place, name in enumerate(values, start=1)}
+    checkpoint = {
+        "v": 4, "id": "1f0c0000-0000-6000-8000-000000000001", "ts": "2026-01-01T00:00:00+00:00",
+        "channel_values": values, "channel_versions": versions, "versions_seen": {},
+    }  # fmt: skip
+    library = AsyncPostgresSaver(TenantCheckpointPool(database.checkpoints, other))
+    for saver in (tenant_saver(database, tenant), library):
+        stored = await saver.aput(config, checkpoint, {"source": "loop", "step": 1}, versions)
+        await saver.aput_writes(stored, [("words", "more"), ("map", {"b": 2})], "task-1", "path")
+        await saver.aput_writes(stored, [("__error__", "once")], "task-2")
+        await saver.aput_writes(stored, [("__error__", "twice")], "task-2")
+        assert (await saver.aget_tuple(config)) is not None
+    for query in (
+        "SELECT * FROM checkpoints ORDER BY 1, 2, 3",
+        "SELECT * FROM checkpoint_blobs ORDER BY 1, 2, 3, 4",
+        "SELECT * FROM checkpoint_writes ORDER BY 1, 2, 3, 4, 5",
+    ):
+        assert await rows(database, tenant, query) == await rows(database, other, query)
+    found = await tenant_saver(database, tenant).aget_tuple(config)
+    assert found is not None
+    assert found.checkpoint["channel_values"] == values
