@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
+from psycopg.rows import DictRow
+
 from channels.messages import OUTBOUND, ReadAndTyping
 from core.errors import Broken, FenceLost
 from db.pools import Connection, Database
@@ -26,19 +28,16 @@ Outcome: TypeAlias = Literal[
 #: A person who never stops writing is answered after this many replies were overtaken.
 SUPERSEDED_IN_A_ROW_MAX = 3
 
-FENCE = """
-SELECT 1 FROM core.conversation_leases
-WHERE conversation_id = %(conversation_id)s AND fence = %(fence)s FOR UPDATE
-"""
-
-CONVERSATION = """
+#: The lease is locked before the conversation, everywhere.
+HOLD = """
+WITH held AS (
+  SELECT conversation_id FROM core.conversation_leases
+  WHERE conversation_id = %(conversation_id)s AND fence = %(fence)s FOR UPDATE)
 SELECT owner, superseded_in_a_row, account_id, EXISTS (
     SELECT FROM messages m WHERE m.conversation_id = c.id AND m.needs_answer AND m.run_id IS NULL AND NOT m.deleted
       AND NOT m.id = ANY(%(taken)s)) AS overtaken
-FROM conversations c WHERE c.id = %(conversation_id)s FOR UPDATE
+FROM held JOIN conversations c ON c.id = held.conversation_id FOR UPDATE OF c
 """
-
-ANSWERED = "UPDATE messages SET run_id = %(run_id)s WHERE id = ANY(%(taken)s) AND run_id IS NULL"
 
 HAND_OFF = """
 UPDATE conversations SET owner = 'awaiting_person', handed_off_at = clock_timestamp(), hand_off_reason = %(reason)s,
@@ -46,21 +45,23 @@ UPDATE conversations SET owner = 'awaiting_person', handed_off_at = clock_timest
 WHERE id = %(conversation_id)s AND owner = 'agent'
 """
 
-SUPERSEDED = """
-UPDATE conversations SET superseded_in_a_row = CASE WHEN %(superseded)s THEN superseded_in_a_row + 1 ELSE 0 END,
-       last_message_at = clock_timestamp()
-WHERE id = %(conversation_id)s
-"""
-
 FINISH = """
+WITH answered AS (
+  UPDATE messages SET run_id = %(run_id)s
+  WHERE id = ANY(%(taken)s) AND run_id IS NULL AND %(outcome)s NOT IN ('superseded', 'dead')
+), counted AS (
+  UPDATE conversations
+  SET superseded_in_a_row = CASE WHEN %(outcome)s = 'superseded' THEN superseded_in_a_row + 1 ELSE 0 END,
+      last_message_at = CASE WHEN %(outcome)s IN ('answered', 'handed_off') THEN clock_timestamp()
+                        ELSE last_message_at END
+  WHERE id = %(conversation_id)s
+), let_go AS (
+  UPDATE core.conversation_leases SET lease_until = '-infinity', run_id = NULL
+  WHERE conversation_id = %(conversation_id)s AND fence = %(fence)s
+)
 UPDATE core.runs SET state = %(state)s, outcome = %(outcome)s, error = %(error)s, lease_until = NULL,
        finished_at = clock_timestamp(), tokens_in = tokens_in + %(tokens_in)s, tokens_out = tokens_out + %(tokens_out)s
 WHERE id = %(run_id)s AND fence = %(fence)s AND state = 'running'
-"""
-
-LET_GO = """
-UPDATE core.conversation_leases SET lease_until = '-infinity', run_id = NULL
-WHERE conversation_id = %(conversation_id)s AND fence = %(fence)s
 """
 
 
@@ -79,16 +80,11 @@ async def commit_turn(database: Database, turn: ClaimedTurn, given: TurnInput, r
         FenceLost: another process has taken over; nothing was written.
     """
     async with tenant_tx(database, turn.tenant_id, commit="turn.commit") as connection:
-        keys: dict[str, Any] = _keys(turn) | {"taken": given.message_ids}
-        await _hold(connection, keys)
-        conversation = await (await connection.execute(CONVERSATION, keys)).fetchone()
-        assert conversation is not None
+        keys = _keys(turn, given.message_ids)
+        conversation = await _hold(connection, keys)
         outcome = _outcome(conversation, result)
         if outcome in ("answered", "handed_off"):
             await _queue_effects(connection, turn, conversation["account_id"], result.effects)
-        if outcome != "superseded":
-            await connection.execute(ANSWERED, keys)
-        await connection.execute(SUPERSEDED, keys | {"superseded": outcome == "superseded"})
         await insert_steps(connection, turn, result.steps)
         await _finish(connection, keys, outcome=outcome, steps=result.steps)
     return outcome
@@ -102,7 +98,7 @@ async def finish_turn(
     A turn that failed for good leaves its messages unanswered and asks for a person.
     """
     async with tenant_tx(database, turn.tenant_id, commit="turn.finish") as connection:
-        keys = _keys(turn)
+        keys = _keys(turn, [])
         await _hold(connection, keys)
         if outcome == "dead":
             await connection.execute(
@@ -112,13 +108,16 @@ async def finish_turn(
         await _finish(connection, keys, outcome=outcome, error=error, steps=steps)
 
 
-def _keys(turn: ClaimedTurn) -> dict[str, Any]:
-    return {"conversation_id": turn.conversation_id, "run_id": turn.run_id, "fence": turn.fence}
+def _keys(turn: ClaimedTurn, taken: list[str]) -> dict[str, Any]:  # Any: the values of several statements
+    return {"conversation_id": turn.conversation_id, "run_id": turn.run_id, "fence": turn.fence, "taken": taken}
 
 
-async def _hold(connection: Connection, keys: dict[str, Any]) -> None:
-    if await (await connection.execute(FENCE, keys)).fetchone() is None:
+async def _hold(connection: Connection, keys: dict[str, Any]) -> DictRow:
+    """Lock the conversation, if it is still ours; gives what the outcome depends on."""
+    conversation = await (await connection.execute(HOLD, keys)).fetchone()
+    if conversation is None:
         raise FenceLost(f"conversation {keys['conversation_id']} is no longer held under fence {keys['fence']}")
+    return conversation
 
 
 def _outcome(conversation: Mapping[str, Any], result: TurnResult) -> Outcome:
@@ -156,9 +155,8 @@ async def _queue_effects(
                     citations=effect.get("citations", ()),
                 )
             case "hand_off":
-                await connection.execute(
-                    HAND_OFF, _keys(turn) | {"reason": effect["reason"], "summary": effect["summary"]}
-                )
+                reason = {"reason": effect["reason"], "summary": effect["summary"]}
+                await connection.execute(HAND_OFF, _keys(turn, []) | reason)
             case unknown:
                 raise Broken(f"run {turn.run_id} returned an effect of unknown kind {unknown!r}")
 
@@ -181,4 +179,3 @@ async def _finish(
     finished = await connection.execute(FINISH, keys | values)
     if finished.rowcount != 1:
         raise FenceLost(f"run {keys['run_id']} is no longer running under fence {keys['fence']}")
-    await connection.execute(LET_GO, keys)

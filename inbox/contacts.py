@@ -7,6 +7,7 @@ key lets one make the contact, and the other finds it.
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
 from channels.events import Person
@@ -16,10 +17,11 @@ from db.pools import Connection
 Owner: TypeAlias = Literal["agent", "awaiting_person", "person"]
 
 FIND = """
-SELECT contact_id FROM contact_identities
-WHERE account_id = %(account_id)s
-  AND (kind, value) IN (SELECT * FROM unnest(%(kinds)s::text[], %(values)s::text[]))
-ORDER BY contact_id LIMIT 1
+SELECT i.contact_id, c.name, c.username, count(*) OVER () AS known FROM contact_identities i
+JOIN contacts c ON c.id = i.contact_id
+WHERE i.account_id = %(account_id)s
+  AND (i.kind, i.value) IN (SELECT * FROM unnest(%(kinds)s::text[], %(values)s::text[]))
+ORDER BY i.contact_id LIMIT 1
 """
 
 CLAIM_IDENTITIES = """
@@ -31,7 +33,6 @@ ON CONFLICT DO NOTHING
 NAME = """
 UPDATE contacts SET name = coalesce(%(name)s, name), username = coalesce(%(username)s, username)
 WHERE id = %(contact_id)s
-  AND (name, username) IS DISTINCT FROM (coalesce(%(name)s, name), coalesce(%(username)s, username))
 """
 
 CONVERSATION = """
@@ -64,14 +65,14 @@ async def contact_of(connection: Connection, account_id: str, person: Person) ->
     if found is None:
         found = await _make(connection, values)
     values["contact_id"] = found["contact_id"]
-    if len(person.identities) > 1:
+    if found["known"] < len(person.identities):
         await connection.execute(CLAIM_IDENTITIES, values)
-    if person.name or person.username:
+    if (person.name or found["name"], person.username or found["username"]) != (found["name"], found["username"]):
         await connection.execute(NAME, values)
     return ContactId(found["contact_id"])
 
 
-async def _make(connection: Connection, values: dict[str, object]) -> dict[str, str]:
+async def _make(connection: Connection, values: dict[str, object]) -> DictRow:
     values["contact_id"] = new_id("contact")
     await connection.execute("INSERT INTO contacts (id) VALUES (%(contact_id)s)", values)
     await connection.execute(CLAIM_IDENTITIES, values)

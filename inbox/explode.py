@@ -77,7 +77,9 @@ INSERT INTO messages (id, conversation_id, account_id, direction, author, kind, 
 VALUES (%(id)s, %(conversation_id)s, %(account_id)s, %(direction)s, %(author)s, %(kind)s, %(text)s, %(payload)s,
         %(attachments)s, %(faults)s, %(masked_hashes)s, %(provider_message_id)s, %(reply_to)s, %(provider_ts)s,
         %(received_ts)s, %(status)s, %(needs_answer)s, %(trace_id)s)
-ON CONFLICT DO NOTHING RETURNING id
+ON CONFLICT DO NOTHING
+RETURNING EXISTS (SELECT FROM message_changes c WHERE c.account_id = %(account_id)s
+                  AND c.target_message_id = %(provider_message_id)s) AS changes_wait
 """
 
 A_PERSON_ANSWERED = """
@@ -191,10 +193,7 @@ async def _message_received(
         payload=event.payload, reply_to=event.reply_to,
         faults=[fault.model_dump() for fault in event.faults],
     )  # fmt: skip
-    if not is_new:
-        return
-    await recompute(connection, account.id, event.provider_message_id)
-    if needs_answer:
+    if is_new and needs_answer:
         await request_turn(
             connection,
             tenant_id=account.tenant_id,
@@ -240,8 +239,11 @@ async def _insert_message(
         "received_ts": row["received_at"],
         "trace_id": row["trace_id"],
     }
-    inserted = await connection.execute(INSERT_MESSAGE, values | columns | {"faults": Jsonb(columns["faults"])})
-    return inserted.rowcount == 1
+    cursor = await connection.execute(INSERT_MESSAGE, values | columns | {"faults": Jsonb(columns["faults"])})
+    inserted = await cursor.fetchone()
+    if inserted is not None and inserted["changes_wait"]:
+        await recompute(connection, account.id, event.provider_message_id)
+    return inserted is not None
 
 
 async def _conversation(connection: Connection, account: Account, person: Any) -> ConversationRef:
