@@ -245,6 +245,7 @@ async def _supervise(home: Home, plan: Plan, *, verbose: bool) -> None:
 async def _announce(supervisor: Supervisor, demo_file: DemoFile, home: Home, plan: Plan) -> None:
     await supervisor.ready()
     demo_file.publish({**plan.facts, **seeded_facts(home.path)})
+    _say(f"the customer's phone: {plan.facts['sandbox_url']}")
     _say(f"chowk ready: {plan.facts['base_url']}")
 
 
