@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from core.ids import TenantId
 from db.pools import Database
-from db.transactions import queue_tx
+from db.transactions import queue_tx, tenant_tx
 from prompts.loader import Prompt, PromptInvalid, parse_prompt, pinned_prompt, prompt_refs, prompts, record_prompts
 
 HEAD = "id: reply/answer\nversion: 1.2.0\nowner: team\nneeds: [route]\noutput: ReplyDecision\n"
@@ -83,7 +83,7 @@ async def test_prompts_are_recorded_once_and_found_by_any_tenant(database: Datab
         async with queue_tx(database, commit="test") as connection:
             await record_prompts(connection)
     for prompt_id, ref in prompt_refs().items():
-        async with queue_tx(database, commit="test") as connection:
+        async with tenant_tx(database, tenant, commit="test") as connection:
             cursor = await connection.execute(
                 "SELECT text FROM core.prompt_texts WHERE sha256 = %s", (ref.partition("@")[2],)
             )
