@@ -7,23 +7,22 @@ from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from api.server import MULTIPROCESS_FOLDER
 from core.errors import NotDurable
 from core.log import logger
-from core.telemetry import QUEUE_DEPTH
+from core.telemetry import QUEUE_DEPTH, WORKER_POLLED_AT
 from db.pools import Database
-from db.probe import queue_depths
+from db.probe import queue_depths, worker_polled_at
 
 log = logger(__name__)
 router = APIRouter(tags=["health"])
 
 #: Counting the queues is not repeated more often than this, however many scrape.
 DEPTHS_INTERVAL_S = 2.0
-#: Set by `api.server` when several worker processes serve: they then count together.
-MULTIPROCESS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 
 
 class DepthGauge:
-    """Keeps the gauge of queue depths fresh."""
+    """Keeps the gauges of queue depths and of the workers' last poll fresh."""
 
     def __init__(self) -> None:
         self._counted_at = float("-inf")
@@ -34,12 +33,14 @@ class DepthGauge:
             return
         self._counted_at = time.monotonic()
         try:
-            depths = await queue_depths(database)
+            depths, polled_at = await queue_depths(database), await worker_polled_at(database)
         except NotDurable as error:
             log.warning("queue_depths_unknown", error=error.message)
             return
         for queue, waiting in depths.waiting.items():
             QUEUE_DEPTH.labels(queue).set(waiting)
+        if polled_at is not None:
+            WORKER_POLLED_AT.set(polled_at.timestamp())
 
 
 @router.get(

@@ -28,7 +28,8 @@ BODY = (
 )
 HEAD = (
     b"POST %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: facebookexternalua\r\nAccept: */*\r\n"
-    b"Accept-Encoding: deflate, gzip\r\nContent-Type: application/json\r\nX-Hub-Signature-256: sha256=%s\r\nContent-Length: %d\r\n\r\n"
+    b"Accept-Encoding: deflate, gzip\r\nContent-Type: application/json\r\n"
+    b"X-Hub-Signature-256: sha256=%s\r\nContent-Length: %d\r\n\r\n"
 )
 #: Signed beforehand, so that signing does not take the processor from the server while it is measured.
 REQUESTS_AHEAD = 4_000

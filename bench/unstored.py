@@ -1,4 +1,4 @@
-"""The same API with one difference: a webhook is answered 200 without being stored. What storing costs is measured by it."""
+"""The same API with one difference: a webhook is answered 200 without being stored."""
 
 from api.app import build_app, open_parts
 from api.asgi import App

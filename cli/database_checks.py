@@ -12,7 +12,7 @@ from core.crypto import Sealer
 from core.errors import Broken
 from core.settings import DatabaseSettings, SecretSettings, load
 from db.migrate import newest_versions
-from db.pools import Database
+from db.pools import EDGE_POOL_SIZE_MAX, Database
 from db.probe import QueueDepths, ServerFacts, core_version, queue_depths, server_facts, worker_polled_at
 from db.tenants import list_tenants
 from db.transactions import edge_tx, queue_tx, tenant_tx
@@ -20,7 +20,7 @@ from db.transactions import edge_tx, queue_tx, tenant_tx
 POSTGRES_MIN = 160000
 #: Connections that the server keeps for administrators, and room for a person with psql.
 CONNECTIONS_RESERVED = 10
-#: Each process has a pool for transactions and one for checkpoints.
+#: Each process has a pool for transactions and one for checkpoints, beside the small one of the edge.
 POOLS_PER_PROCESS = 2
 #: The least installation has an API process and a worker process.
 PROCESSES_MIN = 2
@@ -61,7 +61,7 @@ def _encoding(facts: ServerFacts) -> Finding:
 
 
 def _pools(facts: ServerFacts, *, pool_size_max: int) -> Finding:
-    per_process = pool_size_max * POOLS_PER_PROCESS
+    per_process = pool_size_max * POOLS_PER_PROCESS + EDGE_POOL_SIZE_MAX
     usable = facts.connections_max - CONNECTIONS_RESERVED
     detail = (
         f"{facts.connections} of {facts.connections_max} connections in use; a process takes up to {per_process}, "

@@ -58,8 +58,6 @@ def worker(
     """Work: take webhooks apart, run the agents, deliver what they say."""
     from worker.process import run_worker
 
-    for group in (SecretSettings, DatabaseSettings, RedisSettings, LogSettings):
-        load(group)
     run_worker([lane.strip() for lane in lanes.split(",") if lane.strip()], processes=processes)
 
 
@@ -67,7 +65,6 @@ def beat() -> None:
     """Ring the workers' bell on schedule."""
     from worker.process import run_beat
 
-    load(RedisSettings)
     run_beat()
 
 

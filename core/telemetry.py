@@ -20,8 +20,10 @@ EVENTS = Counter("chowk_events_total", "Events taken out of the inbox", ["channe
 TURNS = Counter("chowk_turns_total", "Conversation turns by outcome", ["outcome"])
 STAGE_SECONDS = Histogram("chowk_stage_seconds", "Time spent in a stage", ["stage"], buckets=SECONDS)
 EFFECTS = Counter("chowk_effects_total", "Effects by kind and outcome", ["kind", "outcome"])
-QUEUE_DEPTH = Gauge("chowk_queue_depth", "Rows waiting, by queue", ["queue"])
-WORKER_POLLED_AT = Gauge("chowk_worker_polled_at_seconds", "When this worker last polled, Unix time")
+QUEUE_DEPTH = Gauge("chowk_queue_depth", "Rows waiting, by queue", ["queue"], multiprocess_mode="mostrecent")
+WORKER_POLLED_AT = Gauge(
+    "chowk_worker_polled_at_seconds", "When a worker last polled, Unix time", multiprocess_mode="mostrecent"
+)
 
 
 def new_trace_id() -> str:

@@ -12,6 +12,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from core.errors import SettingInvalid
 from core.settings import DatabaseSettings
+from db.binary_arrays import take_binary_arrays
 from db.checkpoint_pool import CheckpointPool, check_idle
 
 Connection: TypeAlias = AsyncConnection[DictRow]
@@ -21,6 +22,8 @@ Pool: TypeAlias = AsyncConnectionPool[Connection]
 CONNECTION_LIFETIME_S = 600.0
 CHECKOUT_TIMEOUT_S = 5.0
 CONNECT_TIMEOUT_S = 5
+#: One stores webhooks, the others look up who may send them and who calls.
+EDGE_POOL_SIZE_MAX = 3
 #: Any: these are keywords of libpq, which types them itself.
 KEYWORDS: dict[str, Any] = {"autocommit": True, "row_factory": dict_row, "connect_timeout": CONNECT_TIMEOUT_S}
 
@@ -30,11 +33,14 @@ class Database:
     """The pools of this process. Open it once per process, inside the event loop that uses it."""
 
     app: Pool
+    #: Its connections are `chowk_edge` from the start, and no reader can take them from the webhooks.
+    edge: Pool
     checkpoints: CheckpointPool
 
     async def close(self) -> None:
         """Close every connection."""
         await self.app.close()
+        await self.edge.close()
         await self.checkpoints.close()
 
 
@@ -51,6 +57,11 @@ async def open_database(settings: DatabaseSettings, *, application: str) -> Data
         url, kwargs=keywords, min_size=1, max_size=settings.pool_size_max, open=False,
         timeout=CHECKOUT_TIMEOUT_S, max_lifetime=CONNECTION_LIFETIME_S, name="app", reconnect_timeout=30,
     )  # fmt: skip
+    edge: Pool = AsyncConnectionPool(
+        url, kwargs=keywords | {"options": "-c role=chowk_edge"}, min_size=0, max_size=EDGE_POOL_SIZE_MAX, open=False,
+        timeout=CHECKOUT_TIMEOUT_S, max_lifetime=CONNECTION_LIFETIME_S, name="edge", reconnect_timeout=30,
+        configure=take_binary_arrays,
+    )  # fmt: skip
     checkpoints = CheckpointPool(
         url, kwargs=keywords, min_size=1, max_size=settings.pool_size_max, open=False,
         timeout=CHECKOUT_TIMEOUT_S, max_lifetime=CONNECTION_LIFETIME_S, name="checkpoints", reconnect_timeout=30,
@@ -59,11 +70,13 @@ async def open_database(settings: DatabaseSettings, *, application: str) -> Data
     await app.open(wait=True, timeout=30)
     try:
         await refuse_unsafe_login(app)
+        await edge.open()
         await checkpoints.open()
     except BaseException:
         await app.close()
+        await edge.close()
         raise
-    return Database(app, checkpoints)
+    return Database(app, edge, checkpoints)
 
 
 async def refuse_unsafe_login(pool: Pool) -> None:

@@ -4,7 +4,7 @@ Each becomes one narrow role for the length of one transaction. The login itself
 runs outside an opener is refused by the database.
 """
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager, suppress
 
 import psycopg
@@ -43,8 +43,35 @@ async def edge_tx(database: Database, *, commit: str) -> AsyncGenerator[Connecti
     Raises:
         DatabaseUnavailable: the database did not answer, or gave up the transaction.
     """
-    async with _transaction(database.app, "BEGIN; SET LOCAL ROLE chowk_edge", commit) as connection:
+    async with _transaction(database.edge, "BEGIN", commit) as connection:
         yield connection
+
+
+async def edge_insert(database: Database, statement: str, values: Sequence[bytes], *, commit: str) -> int | None:
+    """One INSERT of the webhook edge, which is a transaction of its own and takes one round trip.
+
+    Gives how many rows were new; None where that is not known, because the connection died while it was asked and the
+    statement was sent again over another. So it must be one that may run twice.
+
+    Raises:
+        DatabaseUnavailable: the database did not answer, or gave up the statement.
+    """
+    again = False
+    for _ in range(DEAD_CONNECTIONS_MAX):
+        connection = await _checked_out(database.edge)
+        try:
+            fault(f"{commit}.before_commit")
+            cursor = await connection.execute(statement.encode(), values)
+            fault(f"{commit}.after_commit")
+        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+            if not (connection.broken or connection.closed):
+                raise DatabaseUnavailable(f"{commit}: {str(error).strip() or type(error).__name__}") from error
+            again = True
+        else:
+            return None if again else cursor.rowcount
+        finally:
+            await database.edge.putconn(connection)
+    raise DatabaseUnavailable("every database connection was dead; the server may be restarting")
 
 
 @asynccontextmanager
@@ -80,10 +107,7 @@ async def _transaction(pool: Pool, opening: str, commit: str) -> AsyncGenerator[
 async def _begin(pool: Pool, opening: str) -> Connection:
     """Check out a connection and begin; dead connections that a server restart left in the pool are passed over."""
     for _ in range(DEAD_CONNECTIONS_MAX):
-        try:
-            connection = await pool.getconn()
-        except psycopg.OperationalError as error:  # none became free in time, or the pool is closed
-            raise DatabaseUnavailable(f"no database connection is to be had: {error}; try again") from error
+        connection = await _checked_out(pool)
         try:
             await connection.execute(opening.encode(), prepare=False)
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
@@ -97,3 +121,10 @@ async def _begin(pool: Pool, opening: str) -> Connection:
             raise
         return connection
     raise DatabaseUnavailable("every database connection was dead; the server may be restarting")
+
+
+async def _checked_out(pool: Pool) -> Connection:
+    try:
+        return await pool.getconn()
+    except psycopg.OperationalError as error:  # none became free in time, or the pool is closed
+        raise DatabaseUnavailable(f"no database connection is to be had: {error}; try again") from error

@@ -7,10 +7,11 @@ commit returns, so an idle server commits at once and a busy one commits more at
 import asyncio
 import hashlib
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import lru_cache
+from typing import Final
 
 import psycopg
 
@@ -20,17 +21,26 @@ from core.errors import NotDurable, Overloaded
 from core.ids import TenantId
 from core.log import logger
 from core.telemetry import ACCEPT_BATCH_ROWS
+from db.binary_arrays import (
+    NULL,
+    bytea_array,
+    bytea_element,
+    int4_array,
+    int4_element,
+    text_array,
+    text_element,
+)
 from db.pools import Database
-from db.transactions import DatabaseUnavailable, edge_tx
+from db.transactions import DatabaseUnavailable, edge_insert
 from inbox.blobs import SealedBlob, body_context
 
 log = logger(__name__)
 
+#: Of how many sources what their rows share is remembered.
+ORIGINS_MAX = 4_096
 BATCH_ROWS_MAX = 256
 BATCH_BYTES_MAX = 4 * 1024 * 1024
 QUEUE_ROWS_MAX = 2_000
-#: Two processes that insert the same bodies in another order may block each other; one of them is told to try again.
-DEADLOCK_ATTEMPTS_MAX = 3
 #: Providers give up after some seconds (Razorpay after 5), so whoever waits is told to try again before that, even if
 #: the database hangs. A body that is committed later all the same is the same row when it comes again.
 COMMIT_TIMEOUT_S = 3.0
@@ -45,28 +55,24 @@ ON CONFLICT DO NOTHING
 """
 
 
-class Row(NamedTuple):
-    """One row of the inbox, in the order of `INSERT`."""
-
-    source_id: str
-    tenant_id: TenantId | None
-    channel: str
-    verdict: Verdict
-    lane: str
-    trace_id: str
-    dedupe_key: bytes
-    body_bytes: int
-    body_sealed: bytes | None
-    body_wrapped_key: bytes
-    body_blob: str | None
+#: How each column of `INSERT` becomes an array.
+COLUMN_ARRAYS: Final[tuple[Callable[[Iterable[bytes]], bytes], ...]] = (
+    *(text_array,) * 6, bytea_array, int4_array, bytea_array, bytea_array, text_array,
+)  # fmt: skip
 
 
 @dataclass(slots=True)
 class _Waiting:
-    """A row and whoever waits for it. `stored` gives whether the row is new; None where that is not known."""
+    """A row and whoever waits for it."""
 
-    row: Row
+    source_id: str
+    size_bytes: int
+    #: The row as elements of arrays, in the order of `INSERT`.
+    elements: tuple[bytes, ...]
+    #: Gives whether the row is new; None where that is not known.
     stored: asyncio.Future[bool | None]
+    #: Whether the body lies in the blob store.
+    in_blob: bool = False
 
 
 class Acceptor:
@@ -106,17 +112,27 @@ class Acceptor:
             raise Overloaded(f"{QUEUE_ROWS_MAX} webhooks wait to be stored; try again")
         if self._stalled:
             raise NotDurable(f"the database has not answered for {COMMIT_TIMEOUT_S:.0f} s; try again")
+        origin = _origin(source_id, tenant_id, channel, verdict, lane)
+        stored: asyncio.Future[bool | None] = self._loop.create_future()
         if isinstance(body, SealedBlob):
-            stored = (body.sha256, body.size_bytes, None, body.wrapped_key, body.name)
+            elements = (*origin, _text(trace_id), *_blob_elements(body))
+            waiting = _Waiting(source_id, body.size_bytes, elements, stored, in_blob=True)
         else:
-            sealed = self._sealer.seal(body, context=body_context(source_id))
-            stored = (hashlib.sha256(body).digest(), len(body), sealed.ciphertext, sealed.wrapped_key, None)
-        waiting = _Waiting(
-            Row(source_id, tenant_id, channel, verdict, lane, trace_id, *stored), self._loop.create_future()
-        )
+            elements = (*origin, _text(trace_id), *self._inline_elements(body, source_id))
+            waiting = _Waiting(source_id, len(body), elements, stored)
         self._queue.append(waiting)
         self._arrived.set()
-        return await waiting.stored
+        return await stored
+
+    def _inline_elements(self, body: bytes, source_id: str) -> tuple[bytes, ...]:
+        sealed = self._sealer.seal(body, context=body_context(source_id))
+        return (
+            bytea_element(hashlib.sha256(body).digest()),
+            int4_element(len(body)),
+            bytea_element(sealed.ciphertext),
+            bytea_element(sealed.wrapped_key),
+            NULL,
+        )
 
     async def run(self) -> None:
         """Commit batches until `close`; the one flusher of the process."""
@@ -146,12 +162,12 @@ class Acceptor:
         batch: list[_Waiting] = []
         batch_bytes = 0
         while self._queue and len(batch) < BATCH_ROWS_MAX:
-            row = self._queue[0].row
-            if batch and (row.body_blob is not None or batch_bytes + row.body_bytes > BATCH_BYTES_MAX):
+            first = self._queue[0]
+            if batch and (first.in_blob or batch_bytes + first.size_bytes > BATCH_BYTES_MAX):
                 break
-            batch_bytes += row.body_bytes
+            batch_bytes += first.size_bytes
             batch.append(self._queue.popleft())
-            if row.body_blob is not None:
+            if first.in_blob:
                 break
         return batch
 
@@ -181,38 +197,59 @@ class Acceptor:
 
     async def _store(self, batch: Sequence[_Waiting]) -> None:
         """Commit the batch; where one row poisons it, commit its halves, so that only that row is refused."""
+        columns = zip(*(waiting.elements for waiting in batch), strict=True)
+        arrays = [array(column) for array, column in zip(COLUMN_ARRAYS, columns, strict=True)]
         try:
-            inserted = await self._insert([waiting.row for waiting in batch])
-        except (psycopg.DataError, psycopg.IntegrityError, UnicodeError) as error:
+            inserted = await edge_insert(self._database, INSERT, arrays, commit="accept")
+        except (psycopg.DataError, psycopg.IntegrityError) as error:
             if len(batch) == 1:
-                log.exception("body_refused_by_database", source_id=batch[0].row.source_id)
-                _fail(batch[0], NotDurable(f"the database refuses this body: {type(error).__name__}"))
+                reason = error.diag.message_primary or type(error).__name__
+                # Not the whole error: its detail quotes the row.
+                log.error("body_refused_by_database", source_id=batch[0].source_id, reason=reason)  # noqa: TRY400
+                _fail(batch[0], NotDurable(f"the database refuses this body: {reason}"))
                 return
             middle = len(batch) // 2
             await self._store(batch[:middle])
             await self._store(batch[middle:])
-            return
+        except DatabaseUnavailable as error:
+            if len(batch) == 1 or not isinstance(error.__cause__, psycopg.errors.DeadlockDetected):
+                raise
+            # Another process stores the same bodies in another order. Who holds one lock at a time blocks nobody.
+            for waiting in batch:
+                await self._store([waiting])
+        else:
+            self._tell_stored(batch, inserted)
+
+    def _tell_stored(self, batch: Sequence[_Waiting], inserted: int | None) -> None:
         ACCEPT_BATCH_ROWS.observe(len(batch))
-        is_new = inserted == 1 if len(batch) == 1 else None
+        is_new = None if inserted is None or len(batch) > 1 else inserted == 1
         for waiting in batch:
             if not waiting.stored.done():
                 waiting.stored.set_result(is_new)
         self._ring()
 
-    async def _insert(self, rows: Sequence[Row]) -> int:
-        """Commit the rows; gives how many of them were new."""
-        columns = [list(column) for column in zip(*rows, strict=True)]
-        attempts_left = DEADLOCK_ATTEMPTS_MAX
-        while True:
-            attempts_left -= 1
-            try:
-                async with edge_tx(self._database, commit="accept") as connection:
-                    cursor = await connection.execute(INSERT, columns)
-            except DatabaseUnavailable as error:
-                if attempts_left == 0 or not isinstance(error.__cause__, psycopg.errors.DeadlockDetected):
-                    raise
-            else:
-                return cursor.rowcount
+
+@lru_cache(maxsize=ORIGINS_MAX)
+def _origin(source_id: str, tenant_id: TenantId | None, channel: str, verdict: Verdict, lane: str) -> tuple[bytes, ...]:
+    """What the rows of one source share, encoded once."""
+    return tuple(text_element(value) for value in (source_id, tenant_id, channel, verdict, lane))
+
+
+def _blob_elements(body: SealedBlob) -> tuple[bytes, ...]:
+    return (
+        bytea_element(body.sha256),
+        int4_element(body.size_bytes),
+        NULL,
+        bytea_element(body.wrapped_key),
+        text_element(body.name),
+    )
+
+
+def _text(value: str) -> bytes:
+    try:
+        return text_element(value)
+    except UnicodeEncodeError:
+        raise NotDurable(f"{value!r} is no text that a database can hold") from None
 
 
 def _fail(waiting: _Waiting, error: NotDurable) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from langgraph.runtime import RunControl
 
+from core.clock import utc_now
 from core.errors import ChowkError
 from core.ids import ConversationId, TenantId
 from core.log import logger
@@ -17,6 +18,7 @@ from graphs.turn_claim import ClaimedTurn, claim_turns, extend_turns, release_tu
 from inbox.explode import explode_due
 from inbox.jobs import LEASE_S as JOB_LEASE_S
 from inbox.jobs import claim_jobs, extend_jobs, release_job, run_job
+from inbox.orphans import delete_orphan_blobs
 from inbox.split import split_due
 from inbox.sweep import sweep
 from outbox.begin import Sending
@@ -33,6 +35,7 @@ BATCH_ROWS_MAX = 64
 SENDS_AT_ONCE_MAX = 64
 JOBS_AT_ONCE_MAX = 8
 SWEEP_EVERY_S = 5.0
+ORPHANS_EVERY_S = 3600.0
 
 NEXT_TURN = """
 SELECT extract(epoch FROM min(due_at) - clock_timestamp())::float8 AS due_in_s FROM core.runs
@@ -46,7 +49,7 @@ def stages_of(runtime: Runtime, lanes: Sequence[str]) -> list[Stage]:
     if "interactive" in lanes:
         stages += [_split(runtime), _explode(runtime), _turns(runtime)]
     if "background" in lanes:
-        stages.append(_sweep(runtime))
+        stages += [_sweep(runtime), _orphans(runtime)]
     return stages
 
 
@@ -128,6 +131,14 @@ def _sweep(runtime: Runtime) -> Stage:
         return 0
 
     return Stage(name="sweep", claim=claim, poll_s=SWEEP_EVERY_S)
+
+
+def _orphans(runtime: Runtime) -> Stage:
+    async def claim(_room: int, _loop: WorkLoop) -> int:
+        await delete_orphan_blobs(runtime.database, now=utc_now())
+        return 0
+
+    return Stage(name="orphans", claim=claim, poll_s=ORPHANS_EVERY_S)
 
 
 def _turn_runtime(runtime: Runtime, loop: WorkLoop) -> TurnRuntime:

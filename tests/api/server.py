@@ -52,12 +52,12 @@ class Server:
 
 
 @contextmanager
-def serving(home: Path, **environment: str) -> Generator[Server]:
+def serving(home: Path, *, workers: int = 1, **environment: str) -> Generator[Server]:
     """Start a server with the environment of the tests; nothing of it is left afterwards."""
     port = free_port(None)
     with (home / "api.log").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "cli.main", "api", "--port", str(port)],
+            [sys.executable, "-m", "cli.main", "api", "--port", str(port), "--workers", str(workers)],
             env=os.environ | {"CHOWK_HOME": str(home)} | environment,
             stdout=log,
             stderr=subprocess.STDOUT,

@@ -209,3 +209,37 @@ async def test_an_account_added_while_the_server_runs_is_known_at_once(
     async with httpx.AsyncClient() as client:
         answer = await client.post(f"{server.url}/webhooks/whatsapp/{account_id}", content=b"{}", headers=headers)
     assert answer.status_code == 200
+
+
+async def test_several_workers_share_the_port_and_count_together(
+    database: Database, organisation: Organisation, tmp_path: Path
+) -> None:
+    with serving(tmp_path, workers=2) as server:
+        assert len(server.workers()) == 2
+        for number in range(20):
+            body = b"%02d" % number
+            answer = await raw(server, head(organisation, "Content-Length: 2", signature=signature_of(body)) + body)
+            assert answer.startswith(b"HTTP/1.1 200 ")
+        metrics = [await asyncio.to_thread(httpx.get, f"{server.url}/metrics") for _ in range(4)]
+    for answer in metrics:
+        assert 'chowk_webhooks_total{channel="whatsapp",status="200"} 20.0' in answer.text
+        assert answer.text.count('chowk_queue_depth{queue="inbox"}') == 1
+    assert len(await rows_of(database, organisation.account_id)) == 20
+
+
+@pytest.mark.parametrize(("gap", "stored_then"), [("before", 0), ("after", 1)])
+async def test_a_worker_killed_around_its_commit_acknowledges_nothing_and_the_webhook_comes_again_as_one_row(
+    database: Database, organisation: Organisation, tmp_path: Path, gap: str, stored_then: int
+) -> None:
+    with serving(tmp_path, CHOWK_FAULT=f"accept.{gap}_commit:2") as server:
+        async with httpx.AsyncClient(timeout=20) as client:
+            url = f"{server.url}{path_of(organisation)}"
+            assert (await client.post(url, content=b"first", headers=signed(b"first"))).status_code == 200
+            with pytest.raises(httpx.TransportError):
+                await client.post(url, content=b"second", headers=signed(b"second"))
+        assert len(await rows_of(database, organisation.account_id)) == 1 + stored_then
+        await asyncio.to_thread(server.until_ready)
+        answer = await asyncio.to_thread(httpx.post, url, content=b"second", headers=signed(b"second"))
+        assert answer.status_code == 200
+    digests = [row["dedupe_key"] for row in await rows_of(database, organisation.account_id)]
+    assert digests == [hashlib.sha256(body).digest() for body in (b"first", b"second")]

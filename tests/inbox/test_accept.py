@@ -62,7 +62,7 @@ async def test_a_body_is_stored_sealed_and_opens_again(
     acceptor: Acceptor, database: Database, sealer: Sealer, source: AccountId
 ) -> None:
     body = b'{"text":"hello \x00 world"}'
-    assert await accept(acceptor, source, body, trace_id="a" * 32) is True
+    await accept(acceptor, source, body, trace_id="a" * 32)
     (row,) = await stored(database, source)
     assert body not in row["body_sealed"]
     assert await open_body(sealer, row) == body
@@ -143,6 +143,16 @@ async def test_text_that_the_database_cannot_hold_is_refused_alone(
         return_exceptions=True,
     )
     assert [isinstance(outcome, NotDurable) for outcome in outcomes] == [False, True, False]
+    assert len(await stored(database, source)) == 2
+
+
+async def test_a_connection_that_died_is_passed_over_and_nothing_is_called_a_duplicate_that_may_be_new(
+    acceptor: Acceptor, database: Database, source: AccountId, admin_url: str
+) -> None:
+    await accept(acceptor, source, b"before")
+    with psycopg.connect(admin_url, autocommit=True) as admin:
+        admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'chowk tests'")
+    assert await accept(acceptor, source, b"after") is None
     assert len(await stored(database, source)) == 2
 
 

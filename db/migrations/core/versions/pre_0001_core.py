@@ -111,7 +111,8 @@ CREATE TABLE core.inbox (
   error text,
   trace_id text NOT NULL DEFAULT '',
   received_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-  UNIQUE (source_id, dedupe_key)
+  -- The hash first: one comparison settles it, where the ids of one source are all alike.
+  UNIQUE (dedupe_key, source_id)
 );
 CREATE INDEX inbox_new ON core.inbox (id) WHERE state = 'new';
 CREATE INDEX inbox_unfinished ON core.inbox (id) WHERE state = 'split';
