@@ -17,6 +17,7 @@ from db.pools import Connection
 from memory.languages import CONFIGURATIONS, SCRIPTS, script_of
 from memory.search_text import search_text
 from models.embedder import Embedder
+from models.offline.stopwords import matter_of
 
 #: How much of a question is read; more says nothing new and costs time.
 QUESTION_CHARACTERS_MAX = 2_000
@@ -65,6 +66,8 @@ class Passage:
     text_score: float
     #: The share of the question, by rarity of its words, that stands in this chunk, its title or its questions; 0 to 1.
     coverage: float
+    #: The questions that its article is said to answer.
+    questions: Sequence[str] = ()
 
 
 async def prepare_questions(texts: Sequence[str], embedder: Embedder) -> list[Question]:
@@ -154,7 +157,7 @@ WITH asked AS (
 ), top AS (
     SELECT *, row_number() OVER (PARTITION BY number ORDER BY score DESC, chunk_id) AS place FROM surrounded
 )
-SELECT top.number, top.chunk_id, a.id AS article_id, a.title, c.text, c.position, a.language,
+SELECT top.number, top.chunk_id, a.id AS article_id, a.title, a.questions, c.text, c.position, a.language,
     top.score::float8 AS score,
     coalesce(-(v.embedding <#> asked.vector), 0) AS vector_similarity,
     coalesce(text_score, 0)::float8 AS text_score,
@@ -209,7 +212,7 @@ async def search(
 def _row(number: int, question: Question, language: str) -> dict[str, object]:
     return {
         "number": number,
-        "text": search_text(question.text),
+        "text": search_text(matter_of(question.text)),
         "script": script_of(question.text, language=language),
         "vector": None if question.vector is None else Vector(question.vector).to_text(),
         "model": question.model,

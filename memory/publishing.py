@@ -23,7 +23,7 @@ from memory.search_text import search_text
 from models.embedder import Embedder
 
 #: Part of every article's hash: raise it when chunks, terms or vectors come to be made differently.
-INDEXING = 1
+INDEXING = 2
 
 
 @dataclass(frozen=True, slots=True)

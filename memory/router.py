@@ -1,7 +1,8 @@
 """Which memory a turn needs, and why: messages in, searches out. Pure; it searches nothing itself.
 
-One search for each question, so that five questions in a burst find five passages; and one for the burst as a whole
-when it has several messages, because people send one question in pieces.
+One search for each question, so that five questions in a burst find five passages; one for the burst as a whole when
+it has several messages, because people send one question in pieces; and one for a question with the statements that
+lead to it. A statement beside questions is no question: it has no search of its own.
 """
 
 import re
@@ -9,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from models.offline.lexicon import FOR_A_PERSON, asks, signal_of, words
+from models.offline.lexicon import FOR_A_PERSON, asks, signal_of, tells, words
+from models.offline.stopwords import stopwords
 from models.sentences import collapse, sentences
 
 QueryKind: TypeAlias = Literal["message", "part", "joined", "choice"]
@@ -20,12 +22,18 @@ QUERY_CHARACTERS_MAX = 500
 _CHOICE = re.compile(r"\W*(?:(?:option|number|no|choice)\W*)?([1-9])\W*", re.IGNORECASE)
 _OFFER = re.compile(r"^([1-9])\. (.+)$", re.MULTILINE)
 _LEAD = re.compile(r"(?i)^(?:and|also|plus)\b(?:\s+also\b)?[\s,]*")
-#: How people type on a phone, and what an embedder and a word list know.
+#: How people type on a phone, commonest slips of spelling included, and what an embedder and a word list know.
 _SHORTHAND = {
     "u": "you", "ur": "your", "urs": "yours", "r": "are", "y": "why", "pls": "please", "plz": "please", "wat": "what",
     "wats": "what is", "whats": "what is", "wht": "what", "whr": "where", "hw": "how", "abt": "about", "msg": "message",
     "msgs": "messages", "acc": "account", "acct": "account", "amt": "amount", "hrs": "hours", "reciept": "receipt",
     "recipt": "receipt", "adress": "address", "thru": "through", "bcoz": "because", "bcz": "because", "dont": "do not",
+    "yrs": "years", "bday": "birthday", "docs": "documents", "pic": "photo", "pics": "photos", "reg": "registration",
+    "govt": "government", "cloths": "clothes", "adhar": "aadhaar", "aadhar": "aadhaar", "adhaar": "aadhaar",
+    "phonepay": "phonepe", "sponser": "sponsor", "tution": "tuition", "voluntear": "volunteer", "volunter": "volunteer",
+    "scolarship": "scholarship", "scholorship": "scholarship", "cheq": "cheque", "certifcate": "certificate",
+    "blore": "bangalore", "blr": "bangalore", "hyd": "hyderabad", "speling": "spelling", "recieve": "receive",
+    "recieved": "received",
 }  # fmt: skip
 _SHORT_WORD = re.compile(rf"(?i)(?<![\w'’])(?:{'|'.join(_SHORTHAND)})(?![\w'’])")
 _ALSO = re.compile(
@@ -62,12 +70,11 @@ def plan_recall(texts: Sequence[str], *, offered: Sequence[str] = ()) -> RecallP
     ]
     if not asking:
         return RecallPlan((), "no message asks for knowledge")
-    queries = [query for number, text in asking for query in _queries_of(number, text, offered)]
+    queries = _queries(asking, offered)
     why = f"{len(queries)} question(s) in {len(asking)} message(s)"
     if len(asking) > 1:
         # The whole burst comes first: it is the one that must not fall to the limit.
-        joined = spelt_out(collapse(" ".join(text for _, text in asking)))[:QUERY_CHARACTERS_MAX]
-        queries.insert(0, Query(joined, tuple(number for number, _ in asking), "joined"))
+        queries.insert(0, _joined(asking))
         why += ", and the burst as one"
     if len(queries) > QUERIES_MAX:
         why += f"; the first {QUERIES_MAX} searches of {len(queries)}"
@@ -112,9 +119,43 @@ def spelt_out(text: str) -> str:
     return _SHORT_WORD.sub(lambda match: _SHORTHAND[match.group().casefold()], text)
 
 
+def _queries(asking: Sequence[tuple[int, str]], offered: Sequence[str]) -> list[Query]:
+    """The searches for the messages of a burst, each by itself, and with what leads to it where that is not all."""
+    queries: list[Query] = []
+    lead: list[tuple[int, str]] = []
+    only_told = all(tells(text) for _, text in asking)
+    for number, text in asking:
+        if tells(text) and not only_told:
+            lead.append((number, text))
+            continue
+        queries.extend(_queries_of(number, text, offered))
+        if lead and len(lead) + 1 < len(asking):
+            queries.append(_joined([*lead, (number, text)]))
+        lead = []
+    return queries
+
+
+def _joined(messages: Sequence[tuple[int, str]]) -> Query:
+    text = spelt_out(collapse(" ".join(text for _, text in messages)))
+    return Query(text[:QUERY_CHARACTERS_MAX], tuple(number for number, _ in messages), "joined")
+
+
 def _queries_of(number: int, text: str, offered: Sequence[str]) -> list[Query]:
     if title := chosen(text, offered):
         return [Query(title, (number,), "choice")]
     questions = questions_of(text)
     kind: QueryKind = "message" if len(questions) == 1 else "part"
-    return [Query(spelt_out(question)[:QUERY_CHARACTERS_MAX], (number,), kind) for question in questions]
+    queries: list[Query] = []
+    for question in questions:
+        bare = _without_lead(question)
+        if bare != question:
+            queries.append(_joined([(number, question)]))
+        queries.append(Query(spelt_out(bare)[:QUERY_CHARACTERS_MAX], (number,), kind))
+    return queries
+
+
+def _without_lead(question: str) -> str:
+    """The sentence that asks, where those before it only tell what somebody did and it has matter of its own."""
+    *before, last = sentences(question) or [question]
+    bare = asks(last) and all(tells(sentence) for sentence in before) and not stopwords().issuperset(words(last))
+    return last if bare else question

@@ -8,6 +8,8 @@ import unicodedata
 from collections.abc import Iterator
 from functools import lru_cache
 
+from models.offline.language import one_spelling
+
 #: Digits of a telephone number as people write it: with or without the country, in groups or in one run.
 TELEPHONE_DIGITS_MIN = 7
 TELEPHONE_DIGITS_MAX = 15
@@ -27,11 +29,12 @@ _ID = re.compile(r"(?<!\w)[^\W_]+(?:(?:[-_.]| / )[^\W_]+)+(?!\w)|(?<!\w)\d{1,4} 
 def search_text(text: str) -> str:
     """`text` as the search sees it; applying it twice changes nothing more.
 
-    Composed characters (NFC), no invisible ones, ASCII digits, no commas inside numbers, a danda as a full stop, white
-    space folded to single spaces. Telephone numbers and ids stand a second time at the end, as one token each:
+    Composed characters (NFC), no invisible ones, one spelling of Devanagari, ASCII digits, no commas inside numbers, a
+    danda as a full stop, white space folded to single spaces. Telephone numbers and ids stand a second time at the end,
+    as one token each:
     `+91 98000 00001` adds `919800000001` and `9800000001`, `80-G` adds `80g`.
     """
-    visible = unicodedata.normalize("NFC", "".join(_plain(character) for character in text))
+    visible = one_spelling("".join(_plain(character) for character in text))
     folded = " ".join(_GLUED.sub(_spaced, _THOUSANDS.sub("", visible)).split())
     present = set(folded.casefold().split())
     added = dict.fromkeys(token for token in (*_telephones(folded), *_ids(folded)) if token not in present)

@@ -12,6 +12,7 @@ from typing_extensions import TypedDict
 
 from db.transactions import tenant_tx
 from memory.knowledge import Passage, prepare_questions, search
+from models.offline.grounding import likeness
 from models.offline.language import language_of
 from tools.context import AgentContext, RunContext
 
@@ -31,6 +32,8 @@ class Match(TypedDict):
     similarity: float
     #: The share of the query, by rarity of its words, that stands in the passage, its title or its questions, 0 to 1.
     coverage: float
+    #: How alike the query and the nearest of the article's own questions are, by their words of matter, 0 to 1.
+    likeness: float
     #: Place among the results of this search, from 1.
     rank: int
 
@@ -42,6 +45,8 @@ class RecalledPassage(TypedDict):
     article_id: str
     title: str
     text: str
+    #: Place of the passage in its article, from 0: by convention the first answers the article's main question.
+    position: int
     language: str
     #: The best over all searches.
     score: float
@@ -64,10 +69,10 @@ async def search_knowledge(
     else:
         found = await _search_stored(context, queries, language=language, limit=limit)
     merged: dict[int, RecalledPassage] = {}
-    for number, passages in enumerate(found, start=first):
+    for number, (query, passages) in enumerate(zip(queries, found, strict=True), start=first):
         for rank, passage in enumerate(passages, start=1):
             entry = merged.setdefault(passage.chunk_id, _recalled(passage))
-            entry["found_for"].append(_match(passage, search=number, rank=rank))
+            entry["found_for"].append(_match(passage, query, search=number, rank=rank))
             entry["score"] = max(entry["score"], round(passage.score, 4))
             entry["similarity"] = max(entry["similarity"], round(passage.vector_similarity, 4))
     return list(merged.values())
@@ -129,6 +134,7 @@ def _recalled(passage: Passage) -> RecalledPassage:
         article_id=passage.article_id,
         title=passage.title,
         text=passage.text,
+        position=passage.position,
         language=passage.language,
         score=round(passage.score, 4),
         similarity=round(passage.vector_similarity, 4),
@@ -136,11 +142,12 @@ def _recalled(passage: Passage) -> RecalledPassage:
     )
 
 
-def _match(passage: Passage, *, search: int, rank: int) -> Match:
+def _match(passage: Passage, query: str, *, search: int, rank: int) -> Match:
     return Match(
         search=search,
         score=round(passage.score, 4),
         similarity=round(passage.vector_similarity, 4),
         coverage=round(passage.coverage, 4),
+        likeness=round(likeness(query, passage.questions), 4),
         rank=rank,
     )

@@ -1,5 +1,6 @@
 """Which language a text is in, by its script; no library guesses short Indian texts better (measured)."""
 
+import unicodedata
 from collections import Counter
 
 #: First and last code point of a script, and the language that it decides.
@@ -21,6 +22,8 @@ _DEVANAGARI = frozenset({"hi", "mr", "ne", "sa", "kok"})
 _NOT_LATIN = frozenset(language for _, _, language in _SCRIPTS) | _DEVANAGARI
 #: A word or two of English inside a Hindi sentence does not make it English.
 _SHARE_MIN = 0.3
+#: Nukta gone, candrabindu as anusvara.
+_DEVANAGARI_SPELLING = {0x093C: None, 0x0901: 0x0902}
 
 
 def language_of(text: str, *, default: str) -> str:
@@ -36,6 +39,11 @@ def language_of(text: str, *, default: str) -> str:
     if count < _SHARE_MIN * letters:
         return "en" if default in _NOT_LATIN else default
     return default if language == "hi" and default in _DEVANAGARI else language
+
+
+def one_spelling(text: str) -> str:
+    """`text`, composed, with the marks of Devanagari that people leave out on a phone as if they had: मुफ़्त is मुफ्त."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).translate(_DEVANAGARI_SPELLING))
 
 
 def _count(entry: tuple[str, int]) -> int:

@@ -41,8 +41,18 @@ _APOSTROPHES = str.maketrans("", "", "'’`")
 _EMOJI = "🙏👍👌❤😊"
 _ASKS = re.compile(
     r"(?i)^(?:and |also |but |so |then |please |pls |hi |hello |hey |namaste |sir |madam |ok )*"
-    r"(?:who|what|whats|when|where|which|why|how|can|could|may|do|does|did|is|are|am|will|would|should|shall|tell|send|"
-    r"kya|kaise|kab|kahan|kaun|kitna|kitne|क्या|कैसे|कब|कहाँ|कहां|कौन|कितन)\b"
+    r"(?:who|what|whats|when|where|which|why|how|can|could|may|do|does|did|is|are|am|will|would|should|shall|tell|send)\b"
+    r"|\b(?:kya|kaise|kab|kahan?|kidhar|kaun|kitn[aei]|kyun?)\b"
+    r"|क्या|कैसे|कब|कहाँ|कहां|कौन|कितन|क्यों|என்ன|எப்படி|எப்போ|எங்க|எங்கு|எவ்வளவு|எத்தனை|யார்|ஏன்|உண்டா|(?:ுமா|லாமா)(?:\W|$)"
+)
+_WANTS = re.compile(
+    r"(?i)\b(?:want|need|wish|would like|looking for|have to|chah?iy?e|karna hai|"
+    r"not|no|never|nahi|didnt|hasnt|havent|cant|wont|fail\w*|wrong|galat|lost|missing|error|problem|stuck|pending|"
+    r"declined|expired|twice)\b|चाह|करना है|नहीं|गलत|ग़लत|வேண்டும்|வேணும்|இல்லை|தவறு"
+)
+_TELLS = re.compile(
+    r"(?i)\b(?:i|ive|im|we|weve|gave|given|paid|sent|donated|transferred|deposited|did|done|made|got|received|visited|"
+    r"went|came|maine|humne|diya|bheja|kiya)\b|मैंने|हमने|நான்"
 )
 _FILE = Path(__file__).with_name("lexicon.yaml")
 
@@ -77,8 +87,18 @@ def words(text: str) -> list[str]:
 
 
 def asks(text: str) -> bool:
-    """Whether `text` is a question by its mark or by how it begins."""
-    return text.rstrip().endswith(("?", "？")) or _ASKS.match(text) is not None
+    """Whether `text` is a question: by its mark, its beginning, or a question word of Hinglish, Hindi or Tamil."""
+    return text.rstrip().endswith(("?", "？")) or _ASKS.search(text) is not None
+
+
+def wants(text: str) -> bool:
+    """Whether `text` asks without a question: it names a wish or a trouble."""
+    return _WANTS.search(text.translate(_APOSTROPHES)) is not None
+
+
+def tells(text: str) -> bool:
+    """Whether `text` only says what somebody did, as "I gave 500 last week" does and "tax receipt" does not."""
+    return _TELLS.search(text.translate(_APOSTROPHES)) is not None and not asks(text) and not wants(text)
 
 
 def signal_of(text: str) -> Signal | None:

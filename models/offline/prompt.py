@@ -22,10 +22,10 @@ def block(messages: Sequence[BaseMessage], tag: str) -> list[dict[str, Any]]:
     return entries
 
 
-def earlier_question(messages: Sequence[BaseMessage]) -> str:
-    """What the person wrote last before this turn, or ""."""
+def earlier_messages(messages: Sequence[BaseMessage]) -> list[str]:
+    """What the person wrote before this turn, the latest first."""
     window = [message for message in messages[:-1] if isinstance(message, HumanMessage) and not _is_turn(message)]
-    return str(window[-1].text) if window else ""
+    return [str(message.text) for message in reversed(window)]
 
 
 def tool_results(messages: Sequence[BaseMessage]) -> int:

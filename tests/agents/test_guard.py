@@ -14,8 +14,8 @@ BODY = "Yes. Donations are not refundable after 30 days. Write to care@asha.exam
 
 def a_passage(chunk_id: int = 1, *, text: str = BODY, title: str = "Refunds", article_id: str = "") -> RecalledPassage:
     return RecalledPassage(
-        chunk_id=chunk_id, article_id=article_id or f"article-{chunk_id}", title=title, text=text, language="en",
-        score=1.0, similarity=0.9, found_for=[],
+        chunk_id=chunk_id, article_id=article_id or f"article-{chunk_id}", title=title, text=text, position=0,
+        language="en", score=1.0, similarity=0.9, found_for=[],
     )  # fmt: skip
 
 

@@ -25,8 +25,8 @@ def an_outcome(*, text: str = TEXT, answer: str = "You get a receipt.", **decisi
         "action": "answer", "answers": [grounded], "choices": [], "hand_off": None, "unanswered": [], "language": "en",
     }  # fmt: skip
     passage = RecalledPassage(
-        chunk_id=1, article_id="receipts", title="Receipts", text="You get a receipt. It is free.", language="en",
-        score=1, similarity=1, found_for=[],
+        chunk_id=1, article_id="receipts", title="Receipts", text="You get a receipt. It is free.", position=0,
+        language="en", score=1, similarity=1, found_for=[],
     )  # fmt: skip
     return Outcome(TurnDecision(**(made | decision)), text, ("receipts",), (passage,), 1.0)
 

@@ -187,6 +187,26 @@ async def test_coverage_is_the_share_of_the_question_that_a_passage_speaks_of(
     assert 1 > shares[1] > shares[2] > 0
 
 
+async def test_stop_words_are_not_searched_for_and_do_not_count(database: Database, tenant: TenantId) -> None:
+    kar = an_article("kar", title="Shikayat kaise kar sakte hain", body="Shikayat kaise kar sakte hain: likhiye.")
+    await publish(database, tenant, [kar, RECEIPTS])
+    questions = ["receipt", "kya main receipt kaise kar sakta hoon", "What do you want me to do for the receipt?"]
+    for passages in await found(database, tenant, *questions, embedder=WordlessEmbedder()):
+        assert {passage.article_id for passage in passages} == {"receipts"}
+        assert passages[0].coverage == 1.0
+
+
+async def test_a_hindi_word_is_found_in_either_spelling(database: Database, tenant: TenantId) -> None:
+    await publish(database, tenant, [an_article("hi", language="hi", title="शिविर", body="दवाइयाँ मुफ़्त मिलती हैं।")])
+    assert await ids(database, tenant, "मुफ्त दवाइयां") == await ids(database, tenant, "मुफ़्त दवाइयाँ") == ["hi:0"]
+
+
+async def test_a_passage_brings_the_questions_of_its_article(database: Database, tenant: TenantId) -> None:
+    await publish(database, tenant)
+    [[first, *_]] = await found(database, tenant, "receipt?", embedder=WordlessEmbedder())
+    assert list(first.questions) == ["How do I get a receipt?"]
+
+
 async def test_vectors_of_another_embedder_are_not_compared(database: Database, tenant: TenantId) -> None:
     await publish(database, tenant, embedder=ReadingEmbedder())
     [same] = await found(database, tenant, "anything", embedder=ReadingEmbedder())

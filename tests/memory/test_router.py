@@ -21,12 +21,48 @@ def test_one_question_is_one_search() -> None:
 
 
 def test_a_burst_is_searched_as_a_whole_and_in_its_pieces() -> None:
-    plan = plan_recall(["hi", "I gave 500", "can I get a receipt?", "thanks"])
+    plan = plan_recall(["hi", "upi id", "can I get a receipt?", "thanks"])
     assert plan.queries == (
-        Query("I gave 500 can I get a receipt?", (2, 3), "joined"),
-        Query("I gave 500", (2,), "message"),
+        Query("upi id can I get a receipt?", (2, 3), "joined"),
+        Query("upi id", (2,), "message"),
         Query("can I get a receipt?", (3,), "message"),
     )
+
+
+def test_a_statement_beside_questions_is_searched_for_with_the_question_it_leads_to_only() -> None:
+    plan = plan_recall(["hi", "I gave 500 last week", "can I get a receipt?", "office timings in Pune?", "thanks"])
+    assert plan.queries == (
+        Query("I gave 500 last week can I get a receipt? office timings in Pune?", (2, 3, 4), "joined"),
+        Query("can I get a receipt?", (3,), "message"),
+        Query("I gave 500 last week can I get a receipt?", (2, 3), "joined"),
+        Query("office timings in Pune?", (4,), "message"),
+    )
+
+
+def test_a_statement_and_one_question_are_the_whole_burst() -> None:
+    plan = plan_recall(["I gave 500", "can I get a receipt?"])
+    assert plan.queries == (
+        Query("I gave 500 can I get a receipt?", (1, 2), "joined"),
+        Query("can I get a receipt?", (2,), "message"),
+    )
+
+
+def test_statements_alone_are_searched_for() -> None:
+    assert [query.text for query in plan_recall(["I gave 500"]).queries] == ["I gave 500"]
+    assert len(plan_recall(["I gave 500", "I sent it by post"]).queries) == 3
+
+
+def test_in_one_message_too_the_question_stands_without_the_statement_before_it() -> None:
+    plan = plan_recall(["Hi! I gave 500. Can I get a receipt?"])
+    assert plan.queries == (
+        Query("I gave 500. Can I get a receipt?", (1,), "joined"),
+        Query("Can I get a receipt?", (1,), "message"),
+    )
+
+
+def test_a_question_without_matter_of_its_own_keeps_what_stands_before_it() -> None:
+    text = "I sent the form on Monday. What now?"
+    assert plan_recall([text]).queries == (Query(text, (1,), "message"),)
 
 
 @pytest.mark.parametrize("texts", [["hello"], ["thanks", "ok"], [""], ["🙏"]])
@@ -80,6 +116,7 @@ def test_an_offer_is_read_from_our_last_message() -> None:
 
 def test_shorthand_is_spelt_out() -> None:
     assert spelt_out("Whats ur upi id, pls?") == "what is your upi id, please?"
+    assert spelt_out("tution for kids, adhar card") == "tuition for kids, aadhaar card"
     assert spelt_out("hour rural your's") == "hour rural your's"
 
 

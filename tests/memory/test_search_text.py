@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from memory.search_text import search_text
 
 #: Letters of which the hard cases are made.
-HARD = st.text(alphabet="0199 +-()./;,:@aBg_।॥\u200d\u200bकि\nअ٣८é", max_size=60)
+HARD = st.text(alphabet="0199 +-()./;,:@aBg_।॥\u200d\u200bकि़ँ\nअ٣८é", max_size=60)
 
 
 @given(st.one_of(st.text(), HARD))
@@ -54,6 +54,10 @@ def test_a_telephone_number_is_found_however_it_is_written(number: int, form: st
 )
 def test_ids_and_numbers_stand_as_one_token(text: str, tokens: set[str]) -> None:
     assert tokens <= set(search_text(text).split())
+
+
+def test_a_hindi_word_has_one_spelling() -> None:
+    assert search_text("मुफ़्त दवाइयाँ") == search_text("मुफ्त दवाइयां")
 
 
 def test_a_danda_ends_a_word() -> None:

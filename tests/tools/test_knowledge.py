@@ -47,7 +47,9 @@ async def test_stored_articles_are_found_for_their_tenant(database: Database, te
     [passage, *_] = await search_knowledge(context, ["pune office address?"], language="en")
     assert passage["article_id"] == "office-pune"
     assert "12 Karve Road" in passage["text"]
+    assert passage["position"] == 0
     assert passage["found_for"][0]["coverage"] > 0
+    assert passage["found_for"][0]["likeness"] == 0.8
     assert json.loads(json.dumps(passage)) == passage
 
 

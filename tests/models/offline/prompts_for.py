@@ -14,20 +14,32 @@ def a_passage(
     article_id: str = "tax",
     title: str = "Tax receipts",
     text: str = "You get a tax receipt for every donation. It comes by e-mail.",
+    position: int = 0,
     found_for: Sequence[dict[str, Any]] = (),
 ) -> dict[str, Any]:
     return {
-        "chunk_id": chunk_id, "article_id": article_id, "title": title, "text": text, "language": "en",
-        "found_for": list(found_for),
+        "chunk_id": chunk_id, "article_id": article_id, "title": title, "text": text, "position": position,
+        "language": "en", "found_for": list(found_for),
     }  # fmt: skip
 
 
-def a_match(search: int = 1, *, similarity: float = 0.8, coverage: float = 0.8, rank: int = 1) -> dict[str, Any]:
-    return {"search": search, "similarity": similarity, "coverage": coverage, "rank": rank}
+def a_match(
+    search: int = 1,
+    *,
+    similarity: float = 0.8,
+    coverage: float = 0.8,
+    score: float = 2.0,
+    likeness: float = 0.0,
+    rank: int = 1,
+) -> dict[str, Any]:
+    return {
+        "search": search, "score": score, "similarity": similarity, "coverage": coverage, "likeness": likeness,
+        "rank": rank,
+    }  # fmt: skip
 
 
-def a_search(search: int, text: str, *, kind: str = "message") -> dict[str, Any]:
-    return {"search": search, "text": text, "messages": [search], "kind": kind}
+def a_search(search: int, text: str, *, kind: str = "message", messages: Sequence[int] = ()) -> dict[str, Any]:
+    return {"search": search, "text": text, "messages": list(messages) or [search], "kind": kind}
 
 
 def a_reply_prompt(

@@ -1,6 +1,6 @@
 import pytest
 
-from models.offline.language import language_of
+from models.offline.language import language_of, one_spelling
 
 
 @pytest.mark.parametrize(
@@ -28,3 +28,10 @@ from models.offline.language import language_of
 )
 def test_the_script_decides_the_language(text: str, default: str, language: str) -> None:
     assert language_of(text, default=default) == language
+
+
+@pytest.mark.parametrize(
+    ("typed", "written"), [("मुफ्त", "मुफ़्त"), ("जरूरी", "ज़रूरी"), ("कहां", "कहाँ"), ("फोन", "\u095eोन"), ("pay", "pay")]
+)
+def test_what_people_leave_out_on_a_phone_makes_no_difference(typed: str, written: str) -> None:
+    assert one_spelling(written) == one_spelling(typed) == typed

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import models.offline.lexicon
-from models.offline.lexicon import signal_of, words
+from models.offline.lexicon import asks, signal_of, tells, wants, words
 
 
 @pytest.mark.parametrize(
@@ -54,6 +54,7 @@ def test_what_is_plain_is_recognised(text: str, signal: str) -> None:
         "hi, can I get a receipt?",
         "Stop sending me e-mails every day",
         "Do I need police verification to volunteer?",
+        "How old can the police certificate be?",
         "How do I become an agent of change?",
         "What is the meaning of life?",
         "do you need a representative of my company to sign?",
@@ -64,6 +65,33 @@ def test_what_is_plain_is_recognised(text: str, signal: str) -> None:
 )
 def test_what_takes_reading_is_left_to_a_model(text: str) -> None:
     assert signal_of(text) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Where is it", "and can I come?", "upi id?", "UPI se donate kaise kare", "रसीद कब आएगी", "நன்கொடை அனுப்பலாமா"],
+)
+def test_a_question_is_known_by_its_mark_its_beginning_or_its_words(text: str) -> None:
+    assert asks(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["I want to volunteer", "my payment failed", "still no receipt", "mujhe rasid chahiye", "ரசீது வேண்டும்"]
+)
+def test_a_wish_or_a_trouble_wants_something_without_asking(text: str) -> None:
+    assert wants(text)
+    assert not asks(text)
+    assert not tells(text)
+
+
+@pytest.mark.parametrize("text", ["I gave 500 rupees last week", "paid by gpay", "maine kal bheja", "मैंने 500 रुपये दिए"])
+def test_a_statement_only_tells(text: str) -> None:
+    assert tells(text)
+
+
+@pytest.mark.parametrize("text", ["tax receipt", "upi id", "I gave 500, can I get a receipt?", "I did not get it"])
+def test_what_names_or_asks_or_wants_something_does_more_than_tell(text: str) -> None:
+    assert not tells(text)
 
 
 def test_nothing_says_nothing() -> None:

@@ -1,5 +1,6 @@
 from typing import Any
 
+import pytest
 from langchain_core.messages import ToolMessage
 
 from models.offline.choice import Choice
@@ -41,7 +42,32 @@ def test_nothing_found_is_a_hand_off() -> None:
     assert choose([], []).action == "hand_off"
 
 
+def two_articles(first: dict[str, Any], second: dict[str, Any]) -> list[dict[str, Any]]:
+    return [
+        a_passage(1, article_id="tax", found_for=[first]),
+        a_passage(2, article_id="lost", title="Lost receipts", text="We send it again.", found_for=[second]),
+    ]
+
+
 def test_two_articles_that_fit_alike_are_offered_as_a_choice() -> None:
+    choice = choose([QUESTION], two_articles(a_match(score=2.0), a_match(score=1.8)))
+    assert choice.action == "clarify"
+    assert cited(choice) == ["tax", "lost"]
+
+
+def test_an_article_that_leads_the_others_is_quoted_alone() -> None:
+    choice = choose([QUESTION], two_articles(a_match(score=2.0), a_match(score=1.5)))
+    assert choice.action == "answer"
+    assert cited(choice) == ["tax"]
+
+
+def test_an_article_that_is_said_to_answer_the_very_question_needs_no_lead() -> None:
+    choice = choose([QUESTION], two_articles(a_match(likeness=1.0), a_match(likeness=0.9)))
+    assert choice.action == "answer"
+    assert cited(choice) == ["tax"]
+
+
+def test_two_middling_articles_are_offered_as_a_choice() -> None:
     question = a_search(1, "health camp in pune")
     near = a_match(similarity=0.58, coverage=0.3)
     passages = [
@@ -58,17 +84,39 @@ def test_a_middling_passage_with_nothing_beside_it_is_a_hand_off() -> None:
     assert choose([a_search(1, "is the market open")], [passage]).action == "hand_off"
 
 
-def test_of_an_article_the_passage_that_the_search_ranks_first_is_quoted() -> None:
+def test_of_an_article_the_first_paragraph_is_quoted_when_another_is_hardly_better() -> None:
     passages = [
-        a_passage(1, text="The tax receipt is green.", found_for=[a_match(similarity=0.9, rank=2)]),
-        a_passage(2, text="You get a tax receipt by e-mail.", found_for=[a_match(similarity=0.7, rank=1)]),
+        a_passage(1, text="The tax receipt is green.", position=3, found_for=[a_match(similarity=0.82, score=2.0)]),
+        a_passage(2, text="You get a tax receipt by e-mail.", found_for=[a_match(similarity=0.8, score=1.9)]),
     ]
     assert choose([QUESTION], passages).citations == (2,)
 
 
+def test_of_an_article_a_later_paragraph_is_quoted_when_it_is_clearly_better() -> None:
+    passages = [
+        a_passage(1, text="The tax receipt is green.", position=3, found_for=[a_match(score=2.0)]),
+        a_passage(2, text="You get a tax receipt by e-mail.", found_for=[a_match(similarity=0.6, score=1.4)]),
+    ]
+    assert choose([QUESTION], passages).citations == (1,)
+
+
+@pytest.mark.parametrize(("similarity", "action"), [(0.4, "hand_off"), (0.6, "answer")])
+def test_a_later_paragraph_of_an_article_on_something_else_must_be_surer(similarity: float, action: str) -> None:
+    found = a_match(similarity=similarity, coverage=0.9)
+    passage = a_passage(title="Summer camps", text="Bring the tax receipt.", position=2, found_for=[found])
+    assert choose([QUESTION], [passage]).action == action
+
+
+def test_a_chosen_article_is_answered_with_its_own_paragraph_however_near_the_others_are() -> None:
+    passages = two_articles(a_match(), a_match())
+    choice = choose([a_search(1, "Lost receipts", kind="choice")], passages)
+    assert choice.action == "answer"
+    assert cited(choice) == ["lost"]
+
+
 def test_each_question_of_a_burst_has_its_own_answer() -> None:
     searches = [
-        a_search(1, "tax receipt? office in pune?", kind="joined"), a_search(2, "tax receipt?"),
+        a_search(1, "tax receipt? office in pune?", kind="joined", messages=[1, 2, 3]), a_search(2, "tax receipt?"),
         a_search(3, "office in pune?"), a_search(4, "who won the match?"),
     ]  # fmt: skip
     passages = [
@@ -84,10 +132,10 @@ def test_each_question_of_a_burst_has_its_own_answer() -> None:
 
 def test_pieces_of_one_question_are_answered_once() -> None:
     searches = [
-        a_search(1, "I gave 500 yesterday can i get a receipt?", kind="joined"), a_search(2, "I gave 500"),
-        a_search(3, "can i get a receipt?"),
+        a_search(1, "can i get a receipt? by post", kind="joined", messages=[1, 2]),
+        a_search(2, "can i get a receipt?"), a_search(3, "by post"),
     ]  # fmt: skip
-    passage = a_passage(found_for=[a_match(1, similarity=0.9), a_match(3, similarity=0.7, coverage=0.6)])
+    passage = a_passage(found_for=[a_match(1, similarity=0.9), a_match(2, similarity=0.7, coverage=0.6), a_match(3)])
     choice = choose(searches, [passage])
     assert cited(choice) == ["tax"]
     assert choice.arguments["unanswered"] == []
@@ -95,13 +143,53 @@ def test_pieces_of_one_question_are_answered_once() -> None:
 
 def test_a_piece_of_another_matter_is_not_lost_in_the_whole() -> None:
     searches = [
-        a_search(1, "can i get a receipt? who won the cricket match?", kind="joined"),
+        a_search(1, "can i get a receipt? who won the cricket match?", kind="joined", messages=[1, 2]),
         a_search(2, "can i get a receipt?"), a_search(3, "who won the cricket match?"),
     ]  # fmt: skip
     passage = a_passage(found_for=[a_match(1, similarity=0.9), a_match(2, similarity=0.8)])
     choice = choose(searches, [passage])
     assert cited(choice) == ["tax"]
     assert choice.arguments["unanswered"] == ["who won the cricket match?"]
+
+
+def test_what_names_a_matter_is_a_piece_of_its_own_and_a_fragment_is_not() -> None:
+    searches = [
+        a_search(1, "upi id by post who won?", kind="joined", messages=[1, 2, 3]), a_search(2, "tax receipt"),
+        a_search(3, "by post"), a_search(4, "who won?"),
+    ]  # fmt: skip
+    passages = [
+        a_passage(1, found_for=[a_match(2)]),
+        a_passage(2, article_id="post", title="Letters", text="By post.", found_for=[a_match(3)]),
+    ]
+    choice = choose(searches, passages)
+    assert cited(choice) == ["tax"]
+    assert choice.arguments["unanswered"] == ["who won?"]
+
+
+def test_a_question_of_a_burst_that_fits_two_articles_is_settled_by_what_was_told_before_it() -> None:
+    searches = [
+        a_search(1, "I gave 500 can i get a receipt? pune office?", kind="joined", messages=[1, 2, 3]),
+        a_search(2, "can i get a receipt?", messages=[2]),
+        a_search(3, "I gave 500 can i get a receipt?", kind="joined", messages=[1, 2]),
+        a_search(4, "pune office?", messages=[3]),
+    ]
+    tax, lost = two_articles(a_match(2), a_match(2))
+    tax["found_for"].append(a_match(3, similarity=0.6, coverage=0.5))
+    pune = a_passage(3, article_id="pune", title="Pune office", text="Karve Road.", found_for=[a_match(4)])
+    choice = choose(searches, [tax, lost, pune])
+    assert cited(choice) == ["tax", "pune"]
+    assert [answer["question"] for answer in choice.arguments["answers"]] == ["can i get a receipt?", "pune office?"]
+    assert choice.arguments["unanswered"] == []
+
+
+def test_one_question_among_pieces_that_ask_nothing_is_offered_as_a_choice() -> None:
+    searches = [
+        a_search(1, "my name is Ravi can i get a receipt?", kind="joined", messages=[1, 2]),
+        a_search(2, "my name is Ravi"), a_search(3, "can i get a receipt?"),
+    ]  # fmt: skip
+    choice = choose(searches, two_articles(a_match(3), a_match(3)))
+    assert choice.action == "clarify"
+    assert cited(choice) == ["tax", "lost"]
 
 
 def test_a_leaning_question_is_looked_up_once_with_the_one_before() -> None:
@@ -116,6 +204,32 @@ def test_a_leaning_question_is_looked_up_once_with_the_one_before() -> None:
     assert cited(second) == ["tax"]
     nothing = ToolMessage(tagged("passages", []), tool_call_id="1")
     assert choose_reply([*prompt, nothing], BOUND).action == "hand_off"
+
+
+@pytest.mark.parametrize("text", ["in Pune", "green receipt"])
+def test_a_fragment_or_a_short_question_that_found_nothing_is_looked_up_with_the_one_before(text: str) -> None:
+    window = [("user", "can i get a tax receipt?"), ("assistant", "Yes."), ("user", "ok thanks"), ("user", "and now?")]
+    choice = choose([a_search(1, text)], [], window=window)
+    assert choice.arguments == {"query": f"can i get a tax receipt? {text}"}
+
+
+def test_a_short_question_that_is_answered_by_itself_is_not_looked_up_again() -> None:
+    window = [("user", "where is the office?"), ("assistant", "In Pune.")]
+    choice = choose([a_search(1, "tax receipt")], [a_passage(found_for=[a_match()])], window=window)
+    assert choice.action == "answer"
+
+
+def test_of_what_leans_on_an_earlier_question_the_first_paragraph_is_quoted() -> None:
+    window = [("user", "office timings in Pune"), ("assistant", "Ten to five.")]
+    prompt = a_reply_prompt([a_search(1, "and in Mumbai?")], [], window=window)
+    passages = [
+        a_passage(1, article_id="mumbai", title="Mumbai office", text="Late in the rains.", position=4,
+                  found_for=[a_match(0, similarity=0.9)]),
+        a_passage(2, article_id="mumbai", title="Mumbai office", text="Ten to six.", found_for=[a_match(0, score=1.5)]),
+        a_passage(3, article_id="pune", title="Pune office", text="Ten to five.", found_for=[a_match(0)]),
+    ]  # fmt: skip
+    found = ToolMessage(tagged("passages", passages), tool_call_id="1")
+    assert choose_reply([*prompt, found], BOUND).citations == (2,)
 
 
 def test_a_new_matter_is_not_answered_with_the_old_one() -> None:
