@@ -5,7 +5,6 @@ of several. Secrets are sealed for their own row, so a ciphertext that is moved 
 """
 
 import base64
-from collections.abc import Collection
 from dataclasses import dataclass
 
 from psycopg.rows import DictRow
@@ -26,14 +25,6 @@ class WebhookSource:
     tenant_id: TenantId | None
     channel: str
     secrets: Secrets
-
-
-@dataclass(frozen=True, slots=True)
-class AccountRoute:
-    """Where an event belongs."""
-
-    account_id: AccountId
-    tenant_id: TenantId
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,35 +90,6 @@ async def stop_account(connection: Connection, account_id: AccountId, *, reason:
         "UPDATE core.accounts SET state = 'stopped', stop_reason = %s WHERE id = %s AND state = 'active'",
         (reason, account_id),
     )
-
-
-async def account_routes(
-    connection: Connection,
-    *,
-    source_id: str,
-    source_tenant_id: TenantId | None,
-    channel: str,
-    external_ids: Collection[str],
-) -> dict[str, AccountRoute]:
-    """Which accounts the provider's ids of one body stand for, by that id. Needs `queue_tx`.
-
-    What an app signed reaches only the accounts of that app, and what a tenant's own account signed reaches only that
-    tenant: whoever holds one secret must not be able to speak for another tenant's number.
-    """
-    cursor = await connection.execute(
-        """
-        SELECT external_id, id, tenant_id FROM core.accounts
-        WHERE channel = %(channel)s AND external_id = ANY(%(external_ids)s)
-          AND CASE WHEN %(tenant_id)s::text IS NULL THEN app_id = %(source_id)s ELSE tenant_id = %(tenant_id)s END
-        """,
-        {
-            "channel": channel,
-            "external_ids": list(external_ids),
-            "tenant_id": source_tenant_id,
-            "source_id": source_id,
-        },
-    )
-    return {row["external_id"]: AccountRoute(row["id"], row["tenant_id"]) for row in await cursor.fetchall()}
 
 
 class _StoredSecrets(BaseModel):

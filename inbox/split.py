@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 from channels import meta
-from channels.events import EVENT, MessageEchoed, MessageEdited, MessageReceived
+from channels.events import EVENT, MessageEchoed, MessageEdited, MessageReceived, Unknown
 from channels.protocol import RoutedEvent
 from channels.registry import channel
 from core.crypto import Sealer
@@ -39,7 +39,7 @@ WHERE id IN (
   SELECT id FROM core.inbox
   WHERE state = 'new' AND attempts < %(attempts_max)s AND (lease_until IS NULL OR lease_until < clock_timestamp())
   ORDER BY id LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
-RETURNING id, source_id, channel, body_sealed, body_wrapped_key, body_blob, attempts, fence, trace_id, received_at
+RETURNING id, source_id, tenant_id, channel, body_sealed, body_wrapped_key, body_blob, attempts, fence, trace_id, received_at
 """
 
 ACCOUNTS = """
@@ -122,6 +122,9 @@ async def _write(connection: Connection, sealer: Sealer, bodies: Sequence[SplitB
     for body in bodies:
         for position, routed in enumerate(body.events):
             owner = owners.get((body.row["source_id"], body.channel_name, routed.external_account_id))
+            if owner is None and isinstance(routed.event, Unknown) and body.row["tenant_id"]:
+                # What speaks of more than one number (a template, the business account) is of whoever signed it.
+                owner = Owner(body.row["source_id"], body.row["tenant_id"])
             parts.append(_part(sealer, body, position, routed, owner))
             EVENTS.labels(body.channel_name, routed.event.kind).inc()
     async with connection.cursor() as cursor:

@@ -66,9 +66,12 @@ async def sweep(database: Database, sealer: Sealer) -> None:
         await connection.execute(KILLED.format(table="inbox_events").encode(), (explode.ATTEMPTS_MAX,))
         await connection.execute(CLOSE, (BODIES_MAX,))
         await connection.execute(ERASE_DEAD_EVENTS, (DEAD_LETTER_RETENTION_D,))
+    blobs: list[str] = []
     async with queue_tx(database, commit="sweep.erase") as connection:
         if await _alone(connection):
-            await _erase(connection, sealer)
+            blobs = await _erase(connection, sealer)
+    for name in blobs:  # only now is it certain that nobody needs them; what is missed here, the orphans' sweep finds
+        await delete_body(name)
 
 
 async def _alone(connection: Connection) -> bool:
@@ -77,8 +80,11 @@ async def _alone(connection: Connection) -> bool:
     return bool(row["mine"])
 
 
-async def _erase(connection: Connection, sealer: Sealer) -> None:
-    """Replace bodies that are no longer needed by their masked text, and forget the key that opened them."""
+async def _erase(connection: Connection, sealer: Sealer) -> list[str]:
+    """Replace bodies that are no longer needed by their masked text, and forget the key that opened them.
+
+    Gives the blobs that may be deleted once this is committed.
+    """
     limits = {
         "hours": load(RetentionSettings).raw_body_retention_h,
         "dead_days": DEAD_LETTER_RETENTION_D,
@@ -87,8 +93,7 @@ async def _erase(connection: Connection, sealer: Sealer) -> None:
     rows = await (await connection.execute(ERASABLE, limits)).fetchall()
     for row in rows:
         await connection.execute(ERASE, {"id": row["id"], "masked": await _masked(sealer, row)})
-        if row["body_blob"]:
-            await delete_body(row["body_blob"])
+    return [row["body_blob"] for row in rows if row["body_blob"]]
 
 
 async def _masked(sealer: Sealer, row: Mapping[str, Any]) -> str | None:  # Any: a database row

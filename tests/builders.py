@@ -101,15 +101,31 @@ def a_body(*entries: Sequence[dict[str, Any]]) -> bytes:
     return json.dumps(envelope).encode()
 
 
-async def store(database: Database, sealer: Sealer, source_id: str, body: bytes, *, channel: str = "whatsapp") -> None:
+async def store(
+    database: Database,
+    sealer: Sealer,
+    source_id: str,
+    body: bytes,
+    *,
+    channel: str = "whatsapp",
+    tenant_id: TenantId | None = None,
+) -> None:
     """Put one body into the inbox as the edge does."""
     sealed = sealer.seal(body, context=f"inbox:{source_id}")
     async with edge_tx(database, commit="test") as connection:
         await connection.execute(
             """INSERT INTO core.inbox
-                 (source_id, channel, verdict, dedupe_key, body_bytes, body_sealed, body_wrapped_key)
-               VALUES (%s, %s, 'signed', %s, %s, %s, %s) ON CONFLICT DO NOTHING""",
-            (source_id, channel, hashlib.sha256(body).digest(), len(body), sealed.ciphertext, sealed.wrapped_key),
+                 (source_id, tenant_id, channel, verdict, dedupe_key, body_bytes, body_sealed, body_wrapped_key)
+               VALUES (%s, %s, %s, 'signed', %s, %s, %s, %s) ON CONFLICT DO NOTHING""",
+            (
+                source_id,
+                tenant_id,
+                channel,
+                hashlib.sha256(body).digest(),
+                len(body),
+                sealed.ciphertext,
+                sealed.wrapped_key,
+            ),
         )
 
 

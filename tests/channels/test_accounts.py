@@ -2,7 +2,6 @@ import pytest
 
 from channels.accounts import (
     account,
-    account_routes,
     open_secrets,
     seal_secrets,
     stop_account,
@@ -14,8 +13,8 @@ from core.crypto import Sealer
 from core.errors import Broken, Conflict, NotFound
 from core.ids import AccountId, TenantId, new_id
 from db.pools import Database
-from db.transactions import edge_tx, queue_tx, tenant_tx
-from tests.builders import a_number, an_organisation, rows, the_meta_app, with_account
+from db.transactions import edge_tx, tenant_tx
+from tests.builders import a_number, an_organisation, rows, the_meta_app
 
 SECRETS = Secrets(signing=(b"new \x00\xff", b"old"), verify_token="verify ✓", access_token="token")
 
@@ -97,38 +96,6 @@ async def test_a_stopped_account_says_why_and_keeps_its_first_reason(
         await stop_account(connection, account_id, reason="and again")
         found = await account(connection, sealer, account_id)
     assert (found.stopped, found.stop_reason) == (True, "190: the access token has expired")
-
-
-async def test_what_an_app_signed_reaches_only_accounts_of_that_app(
-    database: Database, admin_url: str, sealer: Sealer
-) -> None:
-    the_meta_app(admin_url, sealer)
-    first, second = (an_organisation(admin_url, sealer, app="meta") for _ in range(2))
-    alone = an_organisation(admin_url, sealer)
-    asked = [first.phone_number_id, second.phone_number_id, alone.phone_number_id, "unknown"]
-    async with edge_tx(database, commit="test") as connection:
-        app = await webhook_source(connection, sealer, "meta")
-    assert app is not None
-    async with queue_tx(database, commit="test") as connection:
-        routes = await account_routes(
-            connection, source_id=app.id, source_tenant_id=None, channel="whatsapp", external_ids=asked
-        )
-    assert {external_id: route.tenant_id for external_id, route in routes.items()} == {
-        first.phone_number_id: first.tenant_id, second.phone_number_id: second.tenant_id,
-    }  # fmt: skip
-
-
-async def test_what_a_tenants_account_signed_reaches_only_that_tenant(
-    database: Database, admin_url: str, sealer: Sealer
-) -> None:
-    mine, other = an_organisation(admin_url, sealer), an_organisation(admin_url, sealer)
-    second_line = with_account(admin_url, sealer, mine.tenant_id)
-    async with queue_tx(database, commit="test") as connection:
-        routes = await account_routes(
-            connection, source_id=mine.account_id, source_tenant_id=mine.tenant_id, channel="whatsapp",
-            external_ids=[mine.phone_number_id, second_line.phone_number_id, other.phone_number_id],
-        )  # fmt: skip
-    assert set(routes) == {mine.phone_number_id, second_line.phone_number_id}
 
 
 def test_an_account_is_registered_once(admin_url: str, sealer: Sealer, tenant: TenantId) -> None:

@@ -124,6 +124,17 @@ async def test_an_account_cannot_speak_for_the_account_of_another(
     assert "unrouted" in dead[0]["error"]
 
 
+async def test_what_speaks_of_the_whole_business_account_is_kept_with_whoever_signed_it(
+    database: Database, sealer: Sealer, organisation: Organisation
+) -> None:
+    value = {"event": "APPROVED", "message_template_id": 1, "message_template_name": "welcome"}
+    body = a_body([{"field": "message_template_status_update", "value": value}])
+    await store(database, sealer, organisation.account_id, body, tenant_id=organisation.tenant_id)
+    await take_in(database, sealer)
+    events = await rows(database, organisation.tenant_id, "SELECT kind, state, error FROM core.inbox_events")
+    assert events == [{"kind": "unknown", "state": "done", "error": None}]
+
+
 async def test_a_body_that_is_no_envelope_is_a_dead_letter_and_its_neighbour_is_unharmed(
     database: Database, sealer: Sealer, organisation: Organisation
 ) -> None:
