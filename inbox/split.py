@@ -39,7 +39,8 @@ WHERE id IN (
   SELECT id FROM core.inbox
   WHERE state = 'new' AND attempts < %(attempts_max)s AND (lease_until IS NULL OR lease_until < clock_timestamp())
   ORDER BY id LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
-RETURNING id, source_id, tenant_id, channel, body_sealed, body_wrapped_key, body_blob, attempts, fence, trace_id, received_at
+RETURNING id, source_id, tenant_id, channel, body_sealed, body_wrapped_key, body_blob, attempts, fence, trace_id,
+          received_at
 """
 
 ACCOUNTS = """
