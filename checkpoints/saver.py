@@ -90,9 +90,7 @@ class TenantSaver(AsyncPostgresSaver):
         )
         async with self._pool.connection() as connection:
             await connection.execute(PUT, (*columns, *row))
-        return {
-            "configurable": {"thread_id": thread_id, "checkpoint_ns": namespace, "checkpoint_id": checkpoint["id"]}
-        }
+        return {"configurable": {"thread_id": thread_id, "checkpoint_ns": namespace, "checkpoint_id": checkpoint["id"]}}
 
     @override
     async def aput_writes(
