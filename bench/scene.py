@@ -1,7 +1,5 @@
 """What a bench runs on: embedded servers, a migrated database with one account, and API servers, each a process."""
 
-import base64
-import json
 import os
 import signal
 import subprocess
@@ -9,18 +7,17 @@ import sys
 import tempfile
 import time
 from collections.abc import Generator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 import httpx
 
+from bench.embedded_servers import embedded_servers
 from channels.protocol import Secrets
 from channels.registration import add_account
-from core.crypto import KEY_BYTES, Sealer
+from core.crypto import Sealer
 from core.ids import AccountId
-from db.migrate import migrate
+from core.settings import SecretSettings, load
 from db.provision import create_tenant
 from sandbox.ports import free_port
 
@@ -55,22 +52,10 @@ class ApiServer:
 @contextmanager
 def bench_scene() -> Generator[Scene, None, None]:
     """Start everything durable, as production has it; nothing is left afterwards."""
-    with tempfile.TemporaryDirectory(prefix="chowk-bench-") as folder, ExitStack() as stack:
-        home = Path(folder)
-        home.chmod(0o711)  # the embedded servers run as an ordinary user and must be able to pass through
-        urls, pid = stack.enter_context(_embedded(home / "servers"))
-        key = os.urandom(KEY_BYTES)
-        environment = os.environ | {
-            "DATABASE_URL": urls["app_url"],
-            "CHOWK_ADMIN_DATABASE_URL": urls["admin_url"],
-            "REDIS_URL": urls["redis_url"],
-            "CHOWK_SECRET_KEY": base64.b64encode(key).decode(),
-            "CHOWK_HOME": str(home / "api"),
-            "CHOWK_LOG_LEVEL": "warning",
-            PEER_SECRET: SIGNING_SECRET,
-        }
-        account_id = _account(urls, Sealer(key))
-        yield Scene(urls["admin_url"], urls["redis_url"], account_id, environment, pid)
+    with tempfile.TemporaryDirectory(prefix="chowk-bench-") as home, embedded_servers() as servers:
+        environment = os.environ | {"CHOWK_HOME": home, "CHOWK_LOG_LEVEL": "warning", PEER_SECRET: SIGNING_SECRET}
+        account_id = _account(servers.admin_url, Sealer(load(SecretSettings).key()))
+        yield Scene(servers.admin_url, servers.redis_url, account_id, environment, servers.runner.pid)
 
 
 @contextmanager
@@ -86,21 +71,8 @@ def api_server(scene: Scene, factory: str, *, workers: int, ready_path: str) -> 
 
 
 @contextmanager
-def _embedded(home: Path) -> Generator[tuple[dict[str, str], int], None, None]:
-    home.mkdir()
-    command = [sys.executable, "-m", "sandbox.embedded", "--home", str(home)]
-    with _process(command, os.environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        assert line, "the embedded servers did not start; see what they wrote above"
-        yield json.loads(line), process.pid
-
-
-@contextmanager
-def _process(
-    command: list[str], environment: Mapping[str, str], *, stdin: int | None = None, stdout: int | None = None
-) -> Generator[subprocess.Popen[bytes], None, None]:
-    process = subprocess.Popen(command, env=dict(environment), stdin=stdin, stdout=stdout, start_new_session=True)
+def _process(command: list[str], environment: Mapping[str, str]) -> Generator[subprocess.Popen[bytes], None, None]:
+    process = subprocess.Popen(command, env=dict(environment), start_new_session=True)
     try:
         yield process
     finally:
@@ -108,12 +80,10 @@ def _process(
         process.wait(STOP_S)
 
 
-def _account(urls: Mapping[str, str], sealer: Sealer) -> AccountId:
-    password = urlsplit(urls["app_url"]).password
-    migrate(urls["admin_url"], app_password=None if password is None else unquote(password))
-    tenant_id = create_tenant(urls["admin_url"], slug="bench", name="An organisation")
+def _account(admin_url: str, sealer: Sealer) -> AccountId:
+    tenant_id = create_tenant(admin_url, slug="bench", name="An organisation")
     return add_account(
-        urls["admin_url"], sealer, tenant_id=tenant_id, channel="whatsapp", external_id="106540352242922",
+        admin_url, sealer, tenant_id=tenant_id, channel="whatsapp", external_id="106540352242922",
         name="WhatsApp", secrets=Secrets((SIGNING_SECRET.encode(),)),
     )  # fmt: skip
 

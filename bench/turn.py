@@ -22,7 +22,7 @@ from typing import Any
 
 import httpx
 
-from bench.processes import tree_cpu_s
+from bench.cpu import cpu_s
 from bench.running_stack import RunningStack, running_stack
 from bench.turn_stages import measure_stages
 from bench.whatsapp_bodies import signed_text
@@ -99,13 +99,13 @@ async def measure_busy(client: Client, count: int, *, statuses: bool) -> dict[st
     senders = [f"919{6 if statuses else 5}{number:08d}" for number in range(count)]
     await client.switch_statuses(on=statuses)
     roots = {part: client.stack.pids(part)[:1] for part in PARTS}
-    before = {part: tree_cpu_s(pids) for part, pids in roots.items()}
+    before = {part: cpu_s(pids) for part, pids in roots.items()}
     began = time.monotonic()
     starts = dict(zip(senders, await asyncio.gather(*(client.write(sender) for sender in senders)), strict=True))
     arrived = await client.replies(senders)
     seconds = max(arrived[sender] for sender in senders) / 1e9 - began
     await asyncio.sleep(SETTLE_S if statuses else 1)
-    cpu = {part: (tree_cpu_s(pids) - before[part]) * 1000 / count for part, pids in roots.items()}
+    cpu = {part: (cpu_s(pids) - before[part]) * 1000 / count for part, pids in roots.items()}
     return {
         "turns_per_s": round(count / seconds, 1),
         "cpu_ms_per_turn": round(sum(cpu.values()), 1),

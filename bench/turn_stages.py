@@ -13,8 +13,8 @@ import httpx
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.runtime import RunControl
 
+from bench.cpu import cpu_s
 from bench.embedded_servers import Servers, embedded_servers
-from bench.processes import tree_cpu_s
 from bench.whatsapp_bodies import signed_text
 from channels.protocol import Secrets
 from channels.registration import add_account
@@ -63,11 +63,11 @@ class Stages:
         """Run `each` once per turn, after the warm-up turns, and note the milliseconds of one."""
         for number in range(WARM_UP):
             await each(number)
-        database_before, cpu_before, began = tree_cpu_s(self._postgres), time.process_time(), time.perf_counter()
+        database_before, cpu_before, began = cpu_s(self._postgres), time.process_time(), time.perf_counter()
         for number in range(WARM_UP, WARM_UP + self._count):
             await each(number)
         wall, cpu = time.perf_counter() - began, time.process_time() - cpu_before
-        database = tree_cpu_s(self._postgres) - database_before
+        database = cpu_s(self._postgres) - database_before
         self.figures[name] = {
             "wall_ms": round(wall * 1000 / self._count, 2),
             "cpu_ms": round(cpu * 1000 / self._count, 2),
