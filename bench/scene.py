@@ -21,7 +21,7 @@ from core.settings import SecretSettings, load
 from db.provision import create_tenant
 from sandbox.ports import free_port
 
-SIGNING_SECRET = "a secret of the bench"  # noqa: S105
+SIGNING_SECRET = "a secret of the bench"  # noqa: S105  # signs nothing outside a bench
 PEER_SECRET = "BENCH_PEER_SECRET"  # noqa: S105  # the variable's name
 PEER_QUEUE = "bench-peer"
 START_S = 90.0

@@ -51,5 +51,5 @@ class TenantCheckpointPool(AsyncConnectionPool[AsyncConnection[DictRow]]):
                 connection.chowk_tenant = None  # pyright: ignore[reportAttributeAccessIssue]  # psycopg leaves room
                 speak_for = f'RESET ROLE; SET ROLE "{self._tenant_id}"; SET search_path TO "{self._tenant_id}", public'
                 await connection.execute(speak_for.encode(), prepare=False)
-                connection.chowk_tenant = self._tenant_id  # pyright: ignore[reportAttributeAccessIssue]
+                connection.chowk_tenant = self._tenant_id  # pyright: ignore[reportAttributeAccessIssue]  # as above
             yield connection

@@ -1,4 +1,4 @@
-"""The connections of one process: a pool for our transactions and one that only checkpoints use.
+"""The connections of one process: a pool for our transactions, one of the webhook edge, one that only checkpoints use.
 
 Connections are in autocommit mode: a transaction begins and ends where `db.transactions` says so, in one round trip.
 """
