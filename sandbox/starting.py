@@ -53,7 +53,8 @@ async def became_ready(child: Child) -> bool:
 
 async def _answers(check: Readiness) -> bool:
     try:
-        return await asyncio.wait_for(check(), READY_CHECK_S)
+        async with asyncio.timeout(READY_CHECK_S):
+            return await check()
     except TimeoutError:
         return False
 

@@ -106,7 +106,8 @@ class LoopThread:
             log.info("worker_drained", worker=runtime.worker)
         finally:
             with suppress(TimeoutError):
-                await asyncio.wait_for(runtime.close(), CLOSE_S)
+                async with asyncio.timeout(CLOSE_S):
+                    await runtime.close()
 
     async def _open(self) -> Runtime:
         """Open the runtime, again and again while the database is away or not migrated yet."""

@@ -108,7 +108,8 @@ class EventStream:
             _drain(watcher)
             return self._frame(self._reset_event())
         try:
-            return self._frame(await asyncio.wait_for(watcher.queue.get(), wait_s))
+            async with asyncio.timeout(wait_s):
+                return self._frame(await watcher.queue.get())
         except TimeoutError:
             return b": keep-alive\n\n"
 

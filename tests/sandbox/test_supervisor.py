@@ -344,6 +344,13 @@ def test_a_second_supervisor_on_the_same_home_is_refused(stack: Stack) -> None:
     assert first.poll() is None
 
 
+@pytest.mark.parametrize("turns", range(6))
+def test_a_stop_while_a_process_answers_that_it_is_ready_is_heard(stack: Stack, turns: int) -> None:
+    supervisor = stack.start(idle("api", stopped_in_check=turns))
+    assert supervisor.wait(WAIT_S) == 0
+    assert processes_of(stack.home) == []
+
+
 def test_the_first_retry_is_at_once_and_the_delays_double_up_to_ten_seconds() -> None:
     assert [retry_delay_s(ends) for ends in range(8)] == [0, 0.5, 1, 2, 4, 8, 10, 10]
 
