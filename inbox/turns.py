@@ -16,7 +16,7 @@ INSERT INTO core.runs AS waiting
   (id, tenant_id, conversation_id, kind, graph, thread_id, state, due_at, trace_id)
 VALUES (%(id)s, %(tenant_id)s, %(conversation_id)s, 'turn', 'conversation', %(conversation_id)s, 'queued',
         clock_timestamp() + make_interval(secs => %(debounce_s)s), %(trace_id)s)
-ON CONFLICT (conversation_id) WHERE kind = 'turn' AND state = 'queued' DO UPDATE
+ON CONFLICT (conversation_id) WHERE kind = 'turn' AND state = 'queued' AND started_at IS NULL DO UPDATE
 SET due_at = least(excluded.due_at, waiting.created_at + make_interval(secs => %(debounce_s)s * %(multiple_max)s))
 """
 
