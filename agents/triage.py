@@ -39,6 +39,8 @@ class TriageTask:
 def plain_triage(texts: Sequence[str], *, default_language: str) -> TriageDecision | None:
     """The decision that the words alone allow, or None when it takes a model."""
     language = language_of(" ".join(texts), default=default_language)
+    if not texts:  # the turn was begun by what happened, not by words
+        return TriageDecision(route="silent", reason="acknowledgement", language=language)
     signals = [signal_of(text) for text in texts if text.strip()]
     if any(signal in SAFETY for signal in signals):
         return TriageDecision(route="hand_off", reason="safety", language=language)

@@ -25,10 +25,11 @@ from core.settings import DatabaseSettings, SecretSettings, load
 from core.telemetry import new_trace_id
 from db.pools import Database, open_database
 from db.provision import create_tenant
-from graphs.conversation import GRAPH_VERSION, build_conversation_graph
-from graphs.run import TurnRuntime, run_turn
-from graphs.turn_claim import ClaimedTurn, claim_turns
-from graphs.turn_start import Pins, start_turn
+from graphs.conversation import build_conversation_graph
+from graphs.run import run_claimed
+from graphs.run_claim import ClaimedRun, claim_runs
+from graphs.run_start import Pins, RunStart, start_run
+from graphs.runtime import RunRuntime
 from inbox.accept import open_acceptor
 from inbox.explode import explode_due
 from inbox.split import split_due
@@ -96,14 +97,14 @@ async def _stages(
     servers: Servers, database: Database, sealer: Sealer, tenant_id: TenantId, account_id: AccountId, count: int
 ) -> dict[str, Any]:  # Any: JSON
     stages = Stages(count, [servers.runner.pid])
-    runtime = TurnRuntime(
+    runtime = RunRuntime(
         database=database,
-        pins=Pins(GRAPH_VERSION, prompt_refs(), "offline"),
+        pins=Pins(prompt_refs(), "offline"),
         chat_model=OfflineChatModel(),
         embedder=local_embedder(),
         effects_queued=lambda _tenant, _conversation: None,
     )
-    turns: list[ClaimedTurn] = []
+    turns: list[ClaimedRun] = []
     async with open_acceptor(database, sealer, ring=lambda: None) as acceptor:
 
         async def edge(number: int) -> None:
@@ -120,7 +121,7 @@ async def _stages(
         await explode_due(database, sealer, limit=1)
 
     async def claim(_: int) -> None:
-        turns.extend(await claim_turns(database, worker="bench", limit=1))
+        turns.extend(await claim_runs(database, worker="bench", limit=1))
 
     await stages.measure("split and explode", split_and_explode)
     await stages.measure("claim", claim)
@@ -134,8 +135,8 @@ async def _stages(
     return {**stages.figures, "cpu_ms_per_turn_in_all": round(total, 2)}
 
 
-async def _measure_graph(stages: Stages, runtime: TurnRuntime, turns: Sequence[ClaimedTurn]) -> None:
-    def context(turn: ClaimedTurn) -> RunContext:
+async def _measure_graph(stages: Stages, runtime: RunRuntime, turns: Sequence[ClaimedRun]) -> None:
+    def context(turn: ClaimedRun) -> RunContext:
         return RunContext(
             database=runtime.database, tenant_id=turn.tenant_id, run_id=turn.run_id, fence=turn.fence,
             embedder=runtime.embedder, chat_model=runtime.chat_model,
@@ -148,21 +149,21 @@ async def _measure_graph(stages: Stages, runtime: TurnRuntime, turns: Sequence[C
 
     async def graph_in_memory(number: int) -> None:
         turn = turns[number]
-        given = await start_turn(runtime.database, turn, runtime.pins)
-        assert given is not None
+        given = await start_run(runtime.database, turn, runtime.pins)
+        assert isinstance(given, RunStart)
         thread = {"configurable": {"thread_id": turn.conversation_id}, "metadata": {"run_id": turn.run_id}}
         async for _ in in_memory.astream(given.graph_input(), thread, context=context(turn), durability="sync"):
             pass
 
     async def run(number: int) -> None:
-        await run_turn(runtime, turns[number], RunControl())
+        await run_claimed(runtime, turns[number], RunControl())
 
     await stages.measure("recall and embedding alone", recall)
     await stages.measure("graph on an in-memory saver", graph_in_memory)
     await stages.measure("turn: start, graph and checkpoints, commit", run)
 
 
-async def _measure_outbox(stages: Stages, database: Database, sealer: Sealer, turns: Sequence[ClaimedTurn]) -> None:
+async def _measure_outbox(stages: Stages, database: Database, sealer: Sealer, turns: Sequence[ClaimedRun]) -> None:
     async with provider_client("http://provider.example") as client:
         client._transport = httpx.MockTransport(_provider)  # noqa: SLF001  # the socket is the emulator's cost
         outbox = Outbox(database, sealer, {"whatsapp": client})

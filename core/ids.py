@@ -19,6 +19,7 @@ MessageId = NewType("MessageId", str)
 RunId = NewType("RunId", str)
 EffectId = NewType("EffectId", str)
 JobId = NewType("JobId", str)
+CommandId = NewType("CommandId", str)
 
 _SHAPE = re.compile(r"[a-z]{1,8}_[0-9a-z]{26}")
 

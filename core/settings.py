@@ -73,6 +73,9 @@ class ModelSettings(SettingsGroup):
     """Which chat model answers: `offline`, or `provider:model` such as `google_genai:gemini-2.5-flash`."""
 
     model: str = Field("offline", alias="CHOWK_MODEL", pattern=r"^(offline|[a-z_]+:.+)$")
+    #: What its tokens cost, for the cost of runs. 0 where it costs nothing or nobody wants to know.
+    input_usd_per_million: float = Field(0.0, ge=0, alias="CHOWK_MODEL_INPUT_USD_PER_MILLION")
+    output_usd_per_million: float = Field(0.0, ge=0, alias="CHOWK_MODEL_OUTPUT_USD_PER_MILLION")
     google_api_key: SecretStr | None = Field(None, alias="GOOGLE_API_KEY")
     google_base_url: str | None = Field(None, alias="GOOGLE_GEMINI_BASE_URL")
 

@@ -3,12 +3,12 @@
 `graphs.run` queues them in the commit that marks the turn's messages answered; nothing is done here.
 """
 
-import hashlib
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NotRequired, TypeAlias
 
 from typing_extensions import TypedDict
 
 from core.ids import RunId, TenantId
+from core.keys import stable_key
 
 
 class SentCitation(TypedDict):
@@ -29,6 +29,8 @@ class SendEffect(TypedDict):
     message: dict[str, Any]
     delivery: Literal["at_least_once", "at_most_once"]
     citations: list[SentCitation]
+    #: Whose words they are; the agent's where nothing is said.
+    author: NotRequired[Literal["agent", "human"]]
 
 
 class HandOffEffect(TypedDict):
@@ -40,7 +42,31 @@ class HandOffEffect(TypedDict):
     summary: str
 
 
-Effect: TypeAlias = SendEffect | HandOffEffect
+class HandBackEffect(TypedDict):
+    """The agent answers again."""
+
+    kind: Literal["hand_back"]
+    slot: str
+
+
+class StartRunEffect(TypedDict):
+    """A run of its own, on its own thread, that waits for a person, the contact or an event."""
+
+    kind: Literal["start_run"]
+    slot: str
+    #: A graph of `graphs.registry`; also the kind of the run.
+    graph: str
+    #: Fields of the state that the graph begins with, beside identity and recipient. Any: JSON.
+    input: dict[str, Any]
+    #: How long it waits before `default` is taken for the answer.
+    wait_s: float
+    #: An answer that its graph accepts. Any: JSON.
+    default: Any
+    #: Whether its end begins a turn of the conversation.
+    wake: bool
+
+
+Effect: TypeAlias = SendEffect | HandOffEffect | HandBackEffect | StartRunEffect
 
 
 def effect_key(tenant_id: TenantId, run_id: RunId, *, path: str, slot: str, index: int) -> str:
@@ -49,10 +75,4 @@ def effect_key(tenant_id: TenantId, run_id: RunId, *, path: str, slot: str, inde
     `path` is the path of nodes without ids (`emit`, `reply/tools`), `index` the effect's place among those that the
     path gave. No id that a model made goes into it.
     """
-    parts = (tenant_id, run_id, path, slot, str(index))
-    return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()
-
-
-def node_path(checkpoint_namespace: str) -> str:
-    """The path of nodes in a checkpoint namespace: `reply:5f2…|tools:9c1…` is `reply/tools`."""
-    return "/".join(part.partition(":")[0] for part in checkpoint_namespace.split("|"))
+    return stable_key(tenant_id, run_id, path, slot, str(index))

@@ -71,6 +71,32 @@ class Draft(TypedDict):
     fault: Literal["model_refused", "model_unavailable"] | None
 
 
+class HandOffCase(TypedDict):
+    """What was left to a person."""
+
+    reason: str
+    #: What they read first.
+    summary: str
+
+
+class WaitingRun(TypedDict):
+    """A run of this conversation that waits."""
+
+    run_id: str
+    graph: str
+    #: Its open questions, as `graphs.questions.OpenQuestion`.
+    questions: list[dict[str, Any]]
+
+
+class FinishedRun(TypedDict):
+    """A run beside the conversation's turns that ended since the last turn."""
+
+    run_id: str
+    graph: str
+    state: Literal["succeeded", "failed", "dead", "cancelled"]
+    outcome: str | None
+
+
 class TrailEntry(TypedDict):
     """Who wrote what in this turn, and on what evidence."""
 
@@ -120,7 +146,11 @@ class ConversationState(TypedDict):
     messages: Annotated[list[AnyMessage], window]
     summary: str
     #: Runs of this conversation that wait for something, read from `runs`.
-    waiting: list[dict[str, Any]]
+    waiting: list[WaitingRun]
+    #: Those that ended since the last turn; where nothing was written, they are why there is a turn.
+    finished: list[FinishedRun]
+    #: What the hand-off graph begins with.
+    hand_off: NotRequired[HandOffCase]
     #: Documents and payments of this conversation, by reference.
     documents: NotRequired[list[dict[str, Any]]]
     payments: NotRequired[list[dict[str, Any]]]
@@ -134,7 +164,9 @@ class ConversationState(TypedDict):
     draft: Draft | None
     #: guard: the only field that emit acts on.
     decision: TurnDecision | None
-    #: emit; graphs.run queues them.
+    #: The node that asked; any: what its graph accepts as an answer.
+    answer: NotRequired[Any]
+    #: emit, or the last node of another graph; graphs.run queues them.
     effects: list[Effect]
 
     # Appended by every node.

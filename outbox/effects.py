@@ -23,7 +23,7 @@ ON CONFLICT (tenant_id, key) DO NOTHING
 INSERT_MESSAGE = """
 INSERT INTO messages (id, conversation_id, account_id, direction, author, kind, text, citations, reply_to, status,
                       run_id, effect_key, trace_id)
-VALUES (%(message_id)s, %(conversation_id)s, %(account_id)s, 'outbound', 'agent', %(message_kind)s, %(text)s,
+VALUES (%(message_id)s, %(conversation_id)s, %(account_id)s, 'outbound', %(author)s, %(message_kind)s, %(text)s,
         %(citations)s, %(reply_to)s, 'queued', %(run_id)s, %(key)s, %(trace_id)s)
 ON CONFLICT (effect_key) DO NOTHING
 """
@@ -37,6 +37,7 @@ async def queue_message(
     conversation_id: str,
     account_id: str,
     message: OutboundText | OutboundButtons | OutboundList,
+    author: Literal["agent", "human"] = "agent",
     delivery: Delivery,
     citations: Sequence[Mapping[str, Any]],  # Any: JSON, as the agent's decision states it
 ) -> None:
@@ -47,6 +48,7 @@ async def queue_message(
         "text": message.text,
         "citations": Jsonb(list(citations)),
         "reply_to": message.reply_to,
+        "author": author,
         "delivery": delivery,
     } | _common(key, run_id, conversation_id, account_id, message)
     inserted = await connection.execute(INSERT_EFFECT, values)

@@ -14,10 +14,10 @@ from core.settings import DatabaseSettings, MetaSettings, ModelSettings, SecretS
 from db.pools import Database, open_database
 from db.probe import WORKER_APPLICATION
 from db.transactions import queue_tx
-from graphs.conversation import GRAPH_VERSION
-from graphs.turn_start import Pins
+from graphs.run_start import Pins
 from models.chat import build_chat_model, engine_of
 from models.embedder import Embedder, local_embedder
+from models.prices import Price, price_of
 from outbox.deliver import Outbox
 from prompts.loader import prompt_refs, record_prompts
 
@@ -32,6 +32,7 @@ class Runtime:
     chat_model: BaseChatModel
     embedder: Embedder
     pins: Pins
+    price: Price
     #: Names this process on the rows it claims: `host:pid`.
     worker: str
 
@@ -67,7 +68,8 @@ async def open_runtime() -> Runtime:
         outbox=Outbox(database, sealer, _clients()),
         chat_model=chat_model,
         embedder=embedder,
-        pins=Pins(GRAPH_VERSION, prompt_refs(), engine_of(chat_model)),
+        pins=Pins(prompt_refs(), engine_of(chat_model)),
+        price=price_of(load(ModelSettings)),
         worker=f"{socket.gethostname()}:{os.getpid()}",
     )
 

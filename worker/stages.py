@@ -8,13 +8,14 @@ from langgraph.runtime import RunControl
 
 from core.clock import utc_now
 from core.errors import ChowkError
-from core.ids import ConversationId, TenantId
+from core.ids import ConversationId, RunId, TenantId
 from core.log import logger
 from core.settings import TurnSettings, load
 from db.pools import Database
 from db.transactions import queue_tx
-from graphs.run import TurnRuntime, run_turn
-from graphs.turn_claim import ClaimedTurn, claim_turns, extend_turns, release_turn
+from graphs.run import CANCELLED, LOST, STOPPING, run_claimed
+from graphs.run_claim import ClaimedRun, claim_runs, extend_runs, release_run
+from graphs.runtime import RunRuntime
 from inbox.explode import explode_due
 from inbox.jobs import LEASE_S as JOB_LEASE_S
 from inbox.jobs import claim_jobs, extend_jobs, release_job, run_job
@@ -37,7 +38,7 @@ JOBS_AT_ONCE_MAX = 8
 SWEEP_EVERY_S = 5.0
 ORPHANS_EVERY_S = 3600.0
 
-NEXT_TURN = """
+NEXT_RUN = """
 SELECT extract(epoch FROM min(due_at) - clock_timestamp())::float8 AS due_in_s FROM core.runs
 WHERE state = 'queued' AND due_at > clock_timestamp()
 """
@@ -47,7 +48,7 @@ def stages_of(runtime: Runtime, lanes: Sequence[str]) -> list[Stage]:
     """The stages that work on these lanes. Effects and jobs carry their lane; a conversation is always interactive."""
     stages = [_effects(runtime, lanes), _jobs(runtime, lanes)]
     if "interactive" in lanes:
-        stages += [_split(runtime), _explode(runtime), _turns(runtime)]
+        stages += [_split(runtime), _explode(runtime), _runs(runtime)]
     if "background" in lanes:
         stages += [_sweep(runtime), _orphans(runtime)]
     return stages
@@ -67,36 +68,55 @@ def _explode(runtime: Runtime) -> Stage:
     async def claim(room: int, loop: WorkLoop) -> int:
         events = await explode_due(runtime.database, runtime.sealer, limit=room)
         if events:
-            loop.wake("turns")
+            loop.wake("runs")
         return events
 
     return Stage(name="explode", claim=claim, at_once_max=BATCH_ROWS_MAX)
 
 
-def _turns(runtime: Runtime) -> Stage:
+def _runs(runtime: Runtime) -> Stage:
     settings = load(TurnSettings)
+    controls: dict[RunId, RunControl] = {}
 
     async def claim(room: int, loop: WorkLoop) -> int:
-        turns = await claim_turns(runtime.database, worker=runtime.worker, limit=room)
-        for turn in turns:
-            control = RunControl()
-            run = partial(run_turn, _turn_runtime(runtime, loop), turn, control)
-            loop.begin("turns", Work(run, turn, partial(control.request_drain, "the worker is stopping")))
-        return len(turns)
+        runs = await claim_runs(runtime.database, worker=runtime.worker, limit=room)
+        for run in runs:
+            control = controls[run.run_id] = RunControl()
+            advance = partial(_advance, runtime, loop, run, controls)
+            loop.begin("runs", Work(advance, run, partial(control.request_drain, STOPPING)))
+        return len(runs)
 
-    async def release(turn: ClaimedTurn) -> None:
-        await release_turn(runtime.database, turn, counts=False)
+    async def keep(runs: Sequence[ClaimedRun]) -> None:
+        kept = await extend_runs(runtime.database, runs)
+        for run in runs:
+            control = controls.get(run.run_id)
+            if control is not None and run.run_id not in kept.held:
+                control.request_drain(LOST)
+            elif control is not None and run.run_id in kept.cancelled:
+                control.request_drain(CANCELLED)
+
+    async def release(run: ClaimedRun) -> None:
+        await release_run(runtime.database, run, counts=False)
 
     return Stage(
-        name="turns",
+        name="runs",
         claim=claim,
         at_once_max=settings.turns_concurrent_max,
         woken_by_ends=True,
-        due_in_s=partial(_next_turn_due_in_s, runtime.database),
-        keep=partial(extend_turns, runtime.database),
+        due_in_s=partial(_next_run_due_in_s, runtime.database),
+        keep=keep,
         keep_every_s=settings.lease_s / 3,
         release=release,
     )
+
+
+async def _advance(runtime: Runtime, loop: WorkLoop, run: ClaimedRun, controls: dict[RunId, RunControl]) -> None:
+    control = controls[run.run_id]
+    try:
+        await run_claimed(_run_runtime(runtime, loop), run, control)
+    finally:
+        if controls.get(run.run_id) is control:
+            del controls[run.run_id]
 
 
 def _effects(runtime: Runtime, lanes: Sequence[str]) -> Stage:
@@ -141,16 +161,17 @@ def _orphans(runtime: Runtime) -> Stage:
     return Stage(name="orphans", claim=claim, poll_s=ORPHANS_EVERY_S)
 
 
-def _turn_runtime(runtime: Runtime, loop: WorkLoop) -> TurnRuntime:
+def _run_runtime(runtime: Runtime, loop: WorkLoop) -> RunRuntime:
     def effects_queued(tenant_id: TenantId, conversation_id: ConversationId) -> None:
         loop.begin("effects", Work(partial(_hand_over, runtime, loop, tenant_id, conversation_id)))
 
-    return TurnRuntime(
+    return RunRuntime(
         database=runtime.database,
         pins=runtime.pins,
         chat_model=runtime.chat_model,
         embedder=runtime.embedder,
         effects_queued=effects_queued,
+        price=runtime.price,
     )
 
 
@@ -173,7 +194,7 @@ async def _send(runtime: Runtime, loop: WorkLoop, sending: Sending) -> None:
         await _hand_over(runtime, loop, sending.tenant_id, sending.conversation_id)
 
 
-async def _next_turn_due_in_s(database: Database) -> float | None:
-    async with queue_tx(database, commit="turns.next") as connection:
-        row: dict[str, Any] | None = await (await connection.execute(NEXT_TURN)).fetchone()
+async def _next_run_due_in_s(database: Database) -> float | None:
+    async with queue_tx(database, commit="runs.next") as connection:
+        row: dict[str, Any] | None = await (await connection.execute(NEXT_RUN)).fetchone()
     return None if row is None else row["due_in_s"]

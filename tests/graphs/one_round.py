@@ -12,10 +12,10 @@ from core.crypto import Sealer
 from core.ids import TenantId
 from core.settings import DatabaseSettings, SecretSettings, load
 from db.pools import open_database
-from graphs.conversation import GRAPH_VERSION
-from graphs.run import TurnRuntime, run_turn
-from graphs.turn_claim import claim_turns
-from graphs.turn_start import Pins
+from graphs.run import run_claimed
+from graphs.run_claim import claim_runs
+from graphs.run_start import Pins
+from graphs.runtime import RunRuntime
 from models.embedder import local_embedder
 from models.offline.chat import OfflineChatModel
 from prompts.loader import prompt_refs
@@ -24,18 +24,18 @@ from tests.builders import take_in
 
 async def one_round(tenant_id: TenantId) -> None:
     database = await open_database(load(DatabaseSettings), application="one round")
-    runtime = TurnRuntime(
+    runtime = RunRuntime(
         database=database,
-        pins=Pins(GRAPH_VERSION, prompt_refs(), "offline"),
+        pins=Pins(prompt_refs(), "offline"),
         chat_model=OfflineChatModel(),
         embedder=local_embedder(),
         effects_queued=lambda _tenant, _conversation: None,
     )
     await take_in(database, Sealer(load(SecretSettings).key()))
-    while turns := await claim_turns(database, worker="one round", limit=10):
+    while turns := await claim_runs(database, worker="one round", limit=10):
         for turn in turns:
             if turn.tenant_id == tenant_id:
-                await run_turn(runtime, turn, RunControl())
+                await run_claimed(runtime, turn, RunControl())
     await database.close()
 
 

@@ -16,7 +16,7 @@ from tests.builders import Organisation, a_body, a_change, a_number, a_text, an_
 from tests.conftest import Stack
 from tests.graphs.test_run import ARTICLES
 
-COMMITS = ("inbox.claim", "inbox.split", "events.claim", "explode", "turns.claim", "turn.start", "turn.commit")
+COMMITS = ("inbox.claim", "inbox.split", "events.claim", "explode", "runs.claim", "run.start", "run.commit")
 POINTS = [f"{commit}.{side}" for commit in COMMITS for side in ("before_commit", "after_commit")]
 
 

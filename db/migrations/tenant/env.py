@@ -1,9 +1,9 @@
-"""Alembic's entry for one tenant's schema: runs on the connection that `db.migrate` hands over, search path set."""
+"""Alembic's entry for a tenant's schema: writes the SQL between two versions and connects to nothing.
+
+It is for whichever schema stands first in the search path; `db.tenant_schemas` runs it.
+"""
 
 from alembic import context
 
-connection = context.config.attributes["connection"]
-tenant_id = context.config.attributes["tenant_id"]
-context.configure(connection=connection, version_table="schema_version", version_table_schema=tenant_id)
-with context.begin_transaction():
-    context.run_migrations()
+context.configure(dialect_name="postgresql", version_table="schema_version", dialect_opts={"paramstyle": "named"})
+context.run_migrations()

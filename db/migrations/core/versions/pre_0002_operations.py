@@ -11,6 +11,8 @@ RUNS = """
 ALTER TABLE core.runs
   -- A dry run queues no effects and acts on nothing.
   ADD COLUMN dry_run boolean NOT NULL DEFAULT false,
+  -- Who else may not run at the same time: a dry run is alone, everything else shares its conversation's lease.
+  ADD COLUMN lease_id text GENERATED ALWAYS AS (CASE WHEN dry_run THEN id ELSE conversation_id END) STORED,
   -- Of a fork or a replay: {"run_id", "checkpoint_id" or null, "values": what was edited}.
   ADD COLUMN origin jsonb,
   -- The questions that are open while it waits: [{"id", "slot", "asks", "question"}].
@@ -29,7 +31,7 @@ ALTER TABLE core.runs
 
 ALTER TABLE core.run_steps
   ADD COLUMN cost_usd_micros bigint NOT NULL DEFAULT 0,
-  -- The checkpoint that the step began from.
+  -- The checkpoint that holds the state after it; none for a step inside an agent.
   ADD COLUMN checkpoint_id text;
 
 ALTER TABLE core.run_commands
@@ -45,7 +47,8 @@ DROP INDEX core.runs_one_queued_turn;
 CREATE UNIQUE INDEX runs_one_queued_turn ON core.runs (conversation_id)
   WHERE kind = 'turn' AND state = 'queued' AND started_at IS NULL;
 DROP INDEX core.runs_due;
-CREATE INDEX runs_due ON core.runs (tenant_id, due_at) WHERE state IN ('queued', 'running', 'waiting');
+CREATE INDEX runs_due ON core.runs (tenant_id, due_at) WHERE state IN ('queued', 'running');
+CREATE INDEX runs_waiting_due ON core.runs (due_at) WHERE state = 'waiting';
 CREATE INDEX runs_of_tenant ON core.runs (tenant_id, created_at, id);
 CREATE INDEX runs_of_thread ON core.runs (thread_id, created_at);
 CREATE INDEX runs_dead ON core.runs (tenant_id, finished_at) WHERE state IN ('failed', 'dead');
@@ -70,11 +73,19 @@ CREATE INDEX jobs_dead ON core.jobs (tenant_id, finished_at) WHERE state = 'dead
 CREATE INDEX effects_parked ON core.effects (tenant_id, created_at) WHERE state = 'parked';
 """
 
+#: The inbox is claimed in turns: by tenant, then by account. A body of an app belongs to no tenant yet.
+INBOX = """
+DROP INDEX core.inbox_new;
+CREATE INDEX inbox_new ON core.inbox (coalesce(tenant_id, source_id), source_id, id) WHERE state = 'new';
+DROP INDEX core.inbox_events_new;
+CREATE INDEX inbox_events_new ON core.inbox_events (tenant_id, account_id, id) WHERE state = 'new';
+"""
+
 RIGHTS = """
 GRANT SELECT (id, tenant_id, source_id, channel, body_bytes, state, attempts, error, trace_id, received_at),
       UPDATE (state, attempts, lease_until, error)
   ON core.inbox TO chowk_tenant;
-GRANT SELECT (graph, thread_id, graph_version, dry_run, cancel_requested_at, finished_at, checkpoints_kept)
+GRANT SELECT (graph, thread_id, graph_version, dry_run, lease_id, cancel_requested_at, finished_at, checkpoints_kept)
   ON core.runs TO chowk_queue;
 """
 
@@ -83,4 +94,5 @@ def upgrade() -> None:
     """Add columns, states, indexes and rights."""
     op.execute(RUNS)
     op.execute(DEAD_LETTERS)
+    op.execute(INBOX)
     op.execute(RIGHTS)

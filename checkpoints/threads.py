@@ -1,0 +1,72 @@
+"""Threads: the chain of checkpoints that a run, or a conversation's runs one after the other, stand on."""
+
+from core.ids import RunId
+from db.pools import Connection
+
+#: Blobs that nothing refers to any more go when the thread is pruned.
+FORGET = """
+WITH forgotten AS (
+  DELETE FROM checkpoints WHERE thread_id = %(thread_id)s AND metadata->>'run_id' = %(run_id)s
+  RETURNING checkpoint_ns, checkpoint_id)
+DELETE FROM checkpoint_writes w USING forgotten f
+WHERE w.thread_id = %(thread_id)s AND w.checkpoint_ns = f.checkpoint_ns AND w.checkpoint_id = f.checkpoint_id
+"""
+
+#: The copy belongs to the run that goes on from it, and stands at the beginning of that run's own thread.
+COPY = """
+WITH source AS (
+  SELECT checkpoint_id, checkpoint, metadata FROM checkpoints
+  WHERE thread_id = %(from_thread_id)s AND checkpoint_ns = '' AND checkpoint_id = %(checkpoint_id)s
+), blobs AS (
+  INSERT INTO checkpoint_blobs (thread_id, checkpoint_ns, channel, version, type, blob)
+  SELECT %(thread_id)s, '', b.channel, b.version, b.type, b.blob
+  FROM source, jsonb_each_text(source.checkpoint->'channel_versions') AS v (channel, version)
+    JOIN checkpoint_blobs b ON b.thread_id = %(from_thread_id)s AND b.checkpoint_ns = ''
+      AND b.channel = v.channel AND b.version = v.version
+  ON CONFLICT DO NOTHING
+)
+INSERT INTO checkpoints (thread_id, checkpoint_ns, checkpoint_id, checkpoint, metadata)
+SELECT %(thread_id)s, '', checkpoint_id, checkpoint, metadata || jsonb_build_object('run_id', %(run_id)s::text)
+FROM source
+ON CONFLICT DO NOTHING
+"""
+
+KEPT = """
+SELECT metadata->>'run_id' AS run_id FROM checkpoints
+WHERE thread_id = %s AND checkpoint_ns = '' AND checkpoint_id = %s
+"""
+
+EDITED = """
+SELECT EXISTS (SELECT FROM checkpoints WHERE thread_id = %s AND metadata->>'source' = 'update') AS edited
+"""
+
+
+async def forget_run(connection: Connection, thread_id: str, run_id: RunId) -> None:
+    """Delete what one run stored on this thread, so that it begins anew. Needs the tenant's transaction."""
+    await connection.execute(FORGET, {"thread_id": thread_id, "run_id": run_id})
+
+
+async def copy_checkpoint(
+    connection: Connection, *, from_thread_id: str, checkpoint_id: str, thread_id: str, run_id: RunId
+) -> None:
+    """Let a run begin on its own new thread from a checkpoint of another. A second time changes nothing."""
+    keys = {
+        "from_thread_id": from_thread_id,
+        "checkpoint_id": checkpoint_id,
+        "thread_id": thread_id,
+        "run_id": run_id,
+    }
+    await connection.execute(COPY, keys)
+
+
+async def run_of_checkpoint(connection: Connection, thread_id: str, checkpoint_id: str) -> str | None:
+    """The run that stored this checkpoint; None where there is no such checkpoint any more."""
+    row = await (await connection.execute(KEPT, (thread_id, checkpoint_id))).fetchone()
+    return None if row is None else row["run_id"]
+
+
+async def was_edited(connection: Connection, thread_id: str) -> bool:
+    """Whether somebody's edit of the state stands on this thread."""
+    row = await (await connection.execute(EDITED, (thread_id,))).fetchone()
+    assert row is not None
+    return bool(row["edited"])
