@@ -30,6 +30,7 @@ from graphs.run import run_claimed
 from graphs.run_claim import ClaimedRun, claim_runs
 from graphs.run_start import Pins, RunStart, start_run
 from graphs.runtime import RunRuntime
+from graphs.state import graph_input
 from inbox.accept import open_acceptor
 from inbox.explode import explode_due
 from inbox.split import split_due
@@ -152,7 +153,7 @@ async def _measure_graph(stages: Stages, runtime: RunRuntime, turns: Sequence[Cl
         given = await start_run(runtime.database, turn, runtime.pins)
         assert isinstance(given, RunStart)
         thread = {"configurable": {"thread_id": turn.conversation_id}, "metadata": {"run_id": turn.run_id}}
-        async for _ in in_memory.astream(given.graph_input(), thread, context=context(turn), durability="sync"):
+        async for _ in in_memory.astream(graph_input(given.values), thread, context=context(turn), durability="sync"):
             pass
 
     async def run(number: int) -> None:

@@ -6,16 +6,26 @@ Without the variable a point costs one comparison.
 
 import os
 import signal
-from collections import Counter
 
-_armed, _, _pass = os.environ.get("CHOWK_FAULT", "").partition(":")
-_passes: Counter[str] = Counter()
+_armed = ""
+_passes_left = 0
 
 
 def fault(point: str) -> None:
     """End this process with SIGKILL if this point is the armed one and this is the armed pass."""
+    global _passes_left  # noqa: PLW0603  # one process, one armed point
     if point != _armed:
         return
-    _passes[point] += 1
-    if _passes[point] == int(_pass or "1"):
+    _passes_left -= 1
+    if _passes_left == 0:
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+def arm(order: str) -> None:
+    """Choose the point, and after a colon the pass, at which this process ends. An empty order chooses none."""
+    global _armed, _passes_left  # noqa: PLW0603  # as above
+    _armed, _, passes = order.partition(":")
+    _passes_left = int(passes or "1")
+
+
+arm(os.environ.get("CHOWK_FAULT", ""))

@@ -13,8 +13,7 @@ from evals.case import Case
 from evals.report import Report, Result
 from evals.scorers import Outcome, score
 from graphs.conversation import GRAPH_VERSION, build_conversation_graph
-from graphs.state import ConversationState
-from graphs.turn_start import TurnInput
+from graphs.state import ConversationState, graph_input
 from models.chat import engine_of
 from models.embedder import Embedder
 from prompts.loader import prompt_refs
@@ -56,7 +55,7 @@ async def run_cases(
 async def _run_case(case: Case, context: RunContext, profile: Mapping[str, Any]) -> Outcome:
     began = time.perf_counter()
     state = await build_conversation_graph(InMemorySaver()).ainvoke(
-        TurnInput(_turn(case, context, profile), 0).graph_input(),
+        graph_input(_turn(case, context, profile)),
         {"configurable": {"thread_id": context.run_id}, "metadata": {"run_id": context.run_id}},
         context=context,
         durability="sync",
@@ -96,6 +95,7 @@ def _turn(case: Case, context: RunContext, profile: Mapping[str, Any]) -> dict[s
         ],
         "summary": "",
         "waiting": [],
+        "finished": [],
     }
 
 

@@ -21,6 +21,7 @@ from graphs.run_claim import ClaimedRun
 from graphs.run_commit import RunResult
 from graphs.run_start import RunStart
 from graphs.runtime import RunRuntime
+from graphs.state import graph_input
 from graphs.steps import StepRecorder
 from tools.context import RunContext
 
@@ -52,7 +53,7 @@ async def advance(
     if start.origin is not None and start.origin.checkpoint_id is not None:
         await seed_thread(runtime.database, run, start.origin, graph, config)
     context = _context(runtime, run, start)
-    given: Any = start.graph_input()  # Any: the input, then a command
+    given: Any = graph_input(start.values)  # Any: the input, then a command
     answered: set[str] = set()
     while True:
         final, interrupts = await _stream(graph, given, config, context, control, recorder)

@@ -9,16 +9,25 @@ from typing import Any
 
 from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
+from pydantic import TypeAdapter
 
 from core.errors import Conflict, NotFound, RequestInvalid
-from core.ids import CommandId, RunId, new_id
+from core.ids import CommandId, ConversationId, RunId, TenantId, new_id
 from db.pools import Connection
 from graphs.registry import graph_named
+from inbox.turns import request_turn
 
+LOCK = "SELECT FROM core.runs WHERE id = %s FOR UPDATE"
+
+#: Read in a statement of its own, after the lock, so that a claim which held us up is seen. A run that waits for its
+#: next attempt has a lease of its own time, and nobody works on it: who is at work holds the lease of the conversation.
 RUN = """
-SELECT r.id, r.conversation_id, r.kind, r.graph, r.thread_id, r.state, r.dry_run, r.interrupts, r.input,
-  r.cancel_requested_at IS NOT NULL AS cancelled, coalesce(r.lease_until > clock_timestamp(), false) AS at_work
-FROM core.runs r WHERE r.id = %s FOR UPDATE
+SELECT r.id, r.tenant_id, r.conversation_id, r.kind, r.graph, r.state, r.interrupts, r.input, r.wake,
+  EXISTS (
+    SELECT FROM core.conversation_leases l
+    WHERE l.conversation_id = r.lease_id AND l.run_id = r.id AND l.fence = r.fence
+      AND l.lease_until > clock_timestamp()) AS at_work
+FROM core.runs r WHERE r.id = %s
 """
 
 RECORD = """
@@ -45,14 +54,18 @@ WHERE id = %(run_id)s
 
 TRY_AGAIN = """
 UPDATE core.runs SET state = 'queued', outcome = NULL, attempts = 0, due_at = clock_timestamp(), lease_until = NULL,
-       finished_at = NULL, cancel_requested_at = NULL
+       finished_at = NULL, cancel_requested_at = NULL, reported_to = NULL
 WHERE id = %s
 """
 
-#: It awaited a person only because this run had failed.
+#: It awaited a person only because this run had failed; what that person was asked is asked no more.
 TAKE_BACK = """
-UPDATE conversations SET owner = 'agent', handed_off_at = NULL, hand_off_reason = NULL, hand_off_summary = NULL
-WHERE id = %s AND owner = 'awaiting_person' AND hand_off_reason = 'run_failed'
+WITH taken_back AS (
+  UPDATE conversations SET owner = 'agent', handed_off_at = NULL, hand_off_reason = NULL, hand_off_summary = NULL
+  WHERE id = %(conversation_id)s AND owner = 'awaiting_person' AND hand_off_reason = 'run_failed'
+  RETURNING 1)
+UPDATE core.runs SET state = 'cancelled', outcome = 'cancelled', interrupts = '[]', finished_at = clock_timestamp()
+WHERE parent_id = %(run_id)s AND kind = 'hand_off' AND state IN ('queued', 'waiting') AND EXISTS (SELECT FROM taken_back)
 """
 
 ANSWERED_BY = """
@@ -73,23 +86,19 @@ async def resume(
         Conflict: it has ended, is at work, or this question is not open.
     """
     run = await _locked(connection, run_id)
+    answers = answer is not None or interrupt_id is not None
+    if run["state"] == "waiting" or (run["state"] == "queued" and run["interrupts"] and answers):
+        return await _answer(connection, run, answer, interrupt_id, by)
+    if run["state"] in ("succeeded", "cancelled"):
+        raise Conflict(f"run {run_id} has {_ended(run)}; only a run that waits, was interrupted or died is resumed")
+    if run["at_work"]:
+        raise Conflict(f"run {run_id} is at work; it needs no resuming, and takes an answer only while it waits")
+    if answers:
+        raise Conflict(f"run {run_id} is {run['state']} and asks nothing; leave the answer out to let it go on")
     if run["state"] in ("failed", "dead"):
         return await _try_again(connection, run, kind="resume", by=by)
-    if run["state"] in ("queued", "running"):
-        if run["at_work"]:
-            raise Conflict(f"run {run_id} is at work; it needs no resuming")
-        await connection.execute(HURRY, (run_id,))
-        return await _record(connection, run_id, "resume", by=by)
-    if run["state"] != "waiting":
-        raise Conflict(f"run {run_id} has {run['state']}; only a run that waits, was interrupted or died is resumed")
-    question = _open_question(run, interrupt_id)
-    checked = graph_named(run["graph"]).check_answer(question["slot"], answer)
-    payload = {"slot": question["slot"], "answer": checked}
-    command = await _record(
-        connection, run_id, "resume", interrupt_id=question["id"], payload=payload, by=by, pending=True
-    )
-    await connection.execute(GO_ON, (run_id,))
-    return command
+    await connection.execute(HURRY, (run_id,))
+    return await _record(connection, run_id, "resume", by=by)
 
 
 async def cancel(connection: Connection, run_id: RunId, *, by: str) -> CommandId:
@@ -101,11 +110,13 @@ async def cancel(connection: Connection, run_id: RunId, *, by: str) -> CommandId
     """
     run = await _locked(connection, run_id)
     if run["state"] not in ("queued", "running", "waiting"):
-        raise Conflict(f"run {run_id} has {run['state']} already")
+        raise Conflict(f"run {run_id} has {_ended(run)} already")
     if run["at_work"]:
         await connection.execute(CANCEL_SOON, (run_id,))
     else:
         await connection.execute(END, {"run_id": run_id, "outcome": "cancelled"})
+        if run["wake"]:
+            await _wake(connection, run)
     return await _record(connection, run_id, "cancel", by=by, pending=run["at_work"])
 
 
@@ -118,7 +129,7 @@ async def retry_run(connection: Connection, run_id: RunId, *, by: str) -> Comman
     """
     run = await _locked(connection, run_id)
     if run["state"] not in ("failed", "dead"):
-        raise Conflict(f"run {run_id} has not failed: it is {run['state']}")
+        raise Conflict(f"run {run_id} is {run['state']}; only one that failed or died is tried again")
     return await _try_again(connection, run, kind="retry", by=by)
 
 
@@ -131,9 +142,32 @@ async def discard_run(connection: Connection, run_id: RunId, *, by: str, reason:
     """
     run = await _locked(connection, run_id)
     if run["state"] not in ("failed", "dead"):
-        raise Conflict(f"run {run_id} has not failed: it is {run['state']}")
+        raise Conflict(f"run {run_id} is {run['state']}; only one that failed or died is discarded")
     await connection.execute(END, {"run_id": run_id, "outcome": "discarded"})
     return await _record(connection, run_id, "discard", payload={"reason": reason}, by=by)
+
+
+def answer_schema(graph: str, slot: str) -> dict[str, Any]:  # Any: a JSON schema
+    """What an answer to this question of a graph looks like.
+
+    Raises:
+        NotFound: there is no such graph any more, or it asks no such question.
+    """
+    answers = graph_named(graph).answers
+    if slot not in answers:
+        raise NotFound(f"the graph {graph} asks no question {slot!r}; it asks {', '.join(answers) or 'none'}")
+    return TypeAdapter[Any](answers[slot]).json_schema()
+
+
+async def _answer(connection: Connection, run: DictRow, answer: object, interrupt_id: str | None, by: str) -> CommandId:
+    question = _open_question(run, interrupt_id)
+    checked = graph_named(run["graph"]).check_answer(question["slot"], answer)
+    command = await _record(
+        connection, run["id"], "resume", by=by, pending=True,
+        interrupt_id=question["id"], payload={"slot": question["slot"], "answer": checked},
+    )  # fmt: skip
+    await connection.execute(GO_ON, (run["id"],))
+    return command
 
 
 async def _try_again(connection: Connection, run: DictRow, *, kind: str, by: str) -> CommandId:
@@ -142,15 +176,30 @@ async def _try_again(connection: Connection, run: DictRow, *, kind: str, by: str
     if run["kind"] == "turn" and answered is not None:
         raise Conflict(f"the messages of run {run['id']} were answered by run {answered['run_id']}; discard it")
     await connection.execute(TRY_AGAIN, (run["id"],))
-    await connection.execute(TAKE_BACK, (run["conversation_id"],))
+    await connection.execute(TAKE_BACK, {"conversation_id": run["conversation_id"], "run_id": run["id"]})
     return await _record(connection, run["id"], kind, by=by)
 
 
 async def _locked(connection: Connection, run_id: RunId) -> DictRow:
+    await connection.execute(LOCK, (run_id,))
     run = await (await connection.execute(RUN, (run_id,))).fetchone()
     if run is None:
         raise NotFound(f"there is no run {run_id!r}")
     return run
+
+
+async def _wake(connection: Connection, run: DictRow) -> None:
+    """Begin the turn that was to hear of the run's end, whatever that end is."""
+    await request_turn(
+        connection,
+        tenant_id=TenantId(run["tenant_id"]),
+        conversation_id=ConversationId(run["conversation_id"]),
+        debounce_ms=0,
+    )
+
+
+def _ended(run: DictRow) -> str:
+    return {"dead": "died", "cancelled": "been cancelled"}.get(run["state"], run["state"])
 
 
 def _open_question(run: DictRow, interrupt_id: str | None) -> Mapping[str, Any]:  # Any: JSON

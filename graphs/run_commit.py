@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeAlias
 from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
+from checkpoints.retention import schedule_prune_if_due
 from checkpoints.saver import Journal
 from core.errors import FenceLost
 from db.pools import Connection, Database
@@ -114,6 +115,8 @@ async def commit_run(database: Database, run: ClaimedRun, start: RunStart, resul
         )  # fmt: skip
         if conversation["wake"] and outcome != "waiting":
             await _wake(connection, run)
+        if run.kind == "turn":
+            await schedule_prune_if_due(connection, run.thread_id)
     return outcome
 
 

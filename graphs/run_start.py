@@ -96,11 +96,6 @@ class RunStart:
         """The runs whose end a turn has seen."""
         return [run["run_id"] for run in self.values.get("finished", ())]
 
-    def graph_input(self) -> dict[str, Any]:  # Any: JSON in, the graph's input out
-        """The same as the graph takes it, with what the last turn on the thread left behind cleared."""
-        cleared = {"recalled": None, "route": None, "draft": None, "decision": None, "effects": [], "trail": []}
-        return {**self.values, **cleared}
-
 
 async def start_run(database: Database, run: ClaimedRun, pins: Pins) -> RunStart | NoStart:
     """Fix the run's input, or find the one fixed before.

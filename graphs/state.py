@@ -4,7 +4,7 @@
 on the thread remains. No secrets stand here, no handles, no whole documents and no identity numbers.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, NotRequired, TypeAlias, cast
 
 from langchain_core.messages import AnyMessage, MessageLikeRepresentation, convert_to_messages
@@ -175,6 +175,12 @@ class ConversationState(TypedDict):
 
 #: What a node returns: some of the fields. Any: a partial TypedDict would be this class once more.
 Update: TypeAlias = dict[str, Any]
+
+
+def graph_input(values: Mapping[str, Any]) -> dict[str, Any]:  # Any: JSON, then the graph's input
+    """A run's recorded input as its graph takes it, with what the last turn on the thread left behind cleared."""
+    cleared = {"recalled": None, "route": None, "draft": None, "decision": None, "effects": [], "trail": []}
+    return {**values, **cleared}
 
 
 def texts_of(state: ConversationState) -> list[str]:

@@ -9,6 +9,7 @@ from channels.messages import ReadAndTyping
 from db.pools import Connection
 from graphs.effects import effect_key
 from graphs.run_claim import ClaimedRun
+from inbox.order import SAID_AT
 from outbox.effects import queue_read_and_typing
 
 #: A burst larger than this is answered in several turns.
@@ -27,20 +28,20 @@ SELECT c.contact_id, c.account_id, c.channel, c.recipient, c.owner, c.summary, t
 FROM conversations c, core.tenants t WHERE c.id = %(conversation_id)s
 """
 
-UNANSWERED = """
+UNANSWERED = f"""
 SELECT id, provider_message_id, kind, text, payload, attachments, reply_to, provider_ts
 FROM messages
 WHERE conversation_id = %(conversation_id)s AND needs_answer AND run_id IS NULL AND NOT deleted
-ORDER BY coalesce(provider_ts, received_ts), sequence LIMIT %(limit)s
-"""
+ORDER BY {SAID_AT}, sequence LIMIT %(limit)s
+""".encode()
 
-WINDOW = """
+WINDOW = f"""
 SELECT direction, author, kind, text FROM (
-  SELECT direction, author, kind, text, coalesce(provider_ts, received_ts) AS at, sequence FROM messages
+  SELECT direction, author, kind, text, {SAID_AT} AS at, sequence FROM messages
   WHERE conversation_id = %(conversation_id)s AND NOT deleted AND text IS NOT NULL AND NOT id = ANY(%(taken)s)
   ORDER BY sequence DESC LIMIT %(limit)s) AS latest
 ORDER BY at, sequence
-"""
+""".encode()
 
 
 async def turn_input(connection: Connection, turn: ClaimedRun) -> dict[str, Any] | None:

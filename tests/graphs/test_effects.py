@@ -2,7 +2,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.ids import RunId, TenantId
-from graphs.effects import effect_key, node_path
+from graphs.effects import effect_key
 
 WORDS = st.text(alphabet=st.sampled_from("ab/|\x1f"), max_size=4)
 KEYS = st.tuples(WORDS, WORDS, WORDS, WORDS, st.integers(0, 3))
@@ -26,8 +26,3 @@ def test_different_effects_have_different_keys(
 ) -> None:
     if not any("\x1f" in part for part in (*one[:4], *other[:4])):
         assert (key_of(one) == key_of(other)) == (one == other)
-
-
-def test_a_path_holds_no_ids() -> None:
-    assert node_path("reply:5f2c-1|tools:9c1d-2") == "reply/tools"
-    assert node_path("") == ""

@@ -16,7 +16,7 @@ from core.ids import TenantId
 from db.pools import Database
 from db.transactions import queue_tx
 from graphs.conversation import build_conversation_graph
-from graphs.turn_start import TurnInput
+from graphs.state import graph_input
 from memory.knowledge import Passage
 from models.chat import ModelUnavailable
 from models.offline.chat import OfflineChatModel
@@ -100,7 +100,7 @@ async def test_a_drained_run_goes_on_where_it_stopped() -> None:
 
     async def run_until_drained() -> None:
         async for _, update in build_conversation_graph(saver).astream(
-            TurnInput(LEANING, 0).graph_input(), config, context=context,
+            graph_input(LEANING), config, context=context,
             stream_mode="updates", subgraphs=True, durability="sync", control=control,
         ):  # fmt: skip
             seen.extend(update)

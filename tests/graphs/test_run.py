@@ -276,9 +276,7 @@ async def test_a_message_is_answered_while_another_run_of_its_conversation_waits
     turn = await answer(runtime, organisation)
     assert len(await replies(database, organisation)) == 2
     row = await run_row(database, organisation, turn)
-    assert row["input"]["waiting"] == [
-        {"run_id": waiting, "graph": "reconciliation", "questions": []}
-    ]
+    assert row["input"]["waiting"] == [{"run_id": waiting, "graph": "reconciliation", "questions": []}]
     (kept,) = await rows(
         database, organisation.tenant_id, "SELECT state, thread_id FROM core.runs WHERE id = %s", waiting
     )

@@ -1,5 +1,6 @@
 """What a checkpoint holds: plain JSON and messages, read back as they were under the strict policy."""
 
+import importlib
 import json
 import warnings
 from pathlib import Path
@@ -62,9 +63,10 @@ async def test_the_state_of_a_turn_is_json_that_a_row_can_hold() -> None:
     json.dumps({name: value for name, value in state.items() if name != "messages"})
 
 
-def test_the_factory_that_langgraph_json_names_gives_the_graph_without_a_checkpointer() -> None:
+def test_langgraph_json_names_a_factory_without_a_checkpointer_for_every_graph() -> None:
     root = Path(graphs.conversation.__file__).parent.parent
     named = json.loads((root / "langgraph.json").read_text())["graphs"]
-    assert named == {"conversation": "./graphs/conversation.py:conversation"}
-    assert conversation().checkpointer is None
-    assert set(conversation().nodes) >= {"recall", "triage", "reply", "guard", "emit"}
+    for name in GRAPHS:
+        file, _, factory = named[name].partition(":")
+        graph = getattr(importlib.import_module(file.removeprefix("./").removesuffix(".py").replace("/", ".")), factory)()
+        assert (graph.name, graph.checkpointer) == (name, None)

@@ -9,8 +9,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 
 from core.ids import RunId, TenantId, new_id
 from graphs.conversation import GRAPH_VERSION, build_conversation_graph
-from graphs.state import ConversationState
-from graphs.turn_start import TurnInput
+from graphs.state import ConversationState, graph_input
 from memory.knowledge import Passage
 from models.embedder import LocalEmbedder
 from models.offline.chat import OfflineChatModel
@@ -99,7 +98,7 @@ def a_turn(*texts: str, given: Sequence[tuple[str, str]] = (), **fields: Any) ->
         "profile": {"name": "Asha Foundation", "languages": ["en", "hi", "ta"]},
         "trigger": [a_message(text) for text in texts],
         "messages": [{"role": role, "content": text} for role, text in given],
-        "summary": "", "waiting": [],
+        "summary": "", "waiting": [], "finished": [],
     }  # fmt: skip
     return values | fields
 
@@ -114,7 +113,7 @@ async def run_turn(
 ) -> ConversationState:
     context = context or a_context()
     state = await build_conversation_graph(saver or InMemorySaver()).ainvoke(
-        TurnInput(turn, 0).graph_input(),
+        graph_input(turn),
         {
             "configurable": {"thread_id": thread_id},
             "metadata": {"run_id": run_id or context.run_id},

@@ -19,6 +19,8 @@ class Received:
     url: str = ""
     bodies: list[dict[str, Any]] = field(default_factory=list)
     may_answer: threading.Event = field(default_factory=threading.Event)
+    #: Acts by their idempotency key: the same key again is the same act.
+    acts: dict[str, Any] = field(default_factory=dict)
 
 
 @contextmanager
@@ -32,9 +34,18 @@ def a_provider() -> Generator[Received]:
 
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+            if self.path == "/act":
+                self._answer(received.acts.setdefault(self.headers["idempotency-key"], body))
+                return
             received.bodies.append(body)
             received.may_answer.wait(PATIENCE_S)
-            answer = {"messaging_product": "whatsapp", "messages": [{"id": f"wamid.{len(received.bodies)}"}]}
+            self._answer({"messaging_product": "whatsapp", "messages": [{"id": f"wamid.{len(received.bodies)}"}]})
+
+        def do_GET(self) -> None:
+            """What came so far, oldest first."""
+            self._answer(received.bodies)
+
+        def _answer(self, answer: Any) -> None:
             payload = json.dumps(answer).encode()
             self.send_response(200)
             self.send_header("content-length", str(len(payload)))
