@@ -1,7 +1,7 @@
 # Everything a person or CI does with the project. `make` alone prints this list.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev run test check format bench chaos lock clean
+.PHONY: help install install-dev run test check format bench chaos studio lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -9,6 +9,9 @@ BIN := $(VENV)/bin
 # uv lives in a folder of its own, so that nothing is installed into the system's Python.
 UV := .uv/bin/uv
 UV_VERSION := 0.13.8
+# LangGraph Studio's dev server. Its licence (Elastic 2.0) does not let us ship it, so it is in no list of ours.
+LANGGRAPH_CLI_VERSION := 0.4.40
+LANGGRAPH_API_VERSION := 0.16.7
 export UV_PROJECT_ENVIRONMENT := $(VENV)
 export UV_PYTHON := $(shell command -v $(PYTHON))
 export UV_PYTHON_DOWNLOADS := never
@@ -33,9 +36,20 @@ check: install-dev ## Lint, format, types, layers
 bench: install-dev ## Measure the published figures; each prints one JSON object last
 	$(BIN)/python -m bench.ingest
 	$(BIN)/python -m bench.turn
+	$(BIN)/python -m bench.tenants --tenants 200
 
 chaos: install-dev ## Kill every process under load and count what was lost: nothing
 	$(BIN)/python -m bench.chaos
+
+# It asks its makers for nothing: no usage report, no look for a newer version, no traces. `--allow-blocking`: our nodes
+# read a prompt's file or build a model where a worker would, which its detector takes for an error.
+studio: .uv/studio.txt ## Open the graphs in LangGraph Studio; its dev server is http://127.0.0.1:2024
+	@LANGGRAPH_CLI_NO_ANALYTICS=1 LANGGRAPH_NO_VERSION_CHECK=1 LANGSMITH_TRACING=false \
+	CHOWK_HOME=$${CHOWK_HOME:-.chowk} \
+	exec $(UV) tool run --from 'langgraph-cli[inmem]==$(LANGGRAPH_CLI_VERSION)' \
+	  --with langgraph-api==$(LANGGRAPH_API_VERSION) --with-requirements .uv/studio.txt \
+	  --overrides .uv/studio-overrides.txt \
+	  langgraph dev --host 127.0.0.1 --port 2024 --no-browser --no-reload --allow-blocking $(ARGS)
 
 format: install-dev ## Format the code and mend what can be mended
 	$(BIN)/ruff check --fix .
@@ -44,8 +58,14 @@ format: install-dev ## Format the code and mend what can be mended
 lock: $(UV) ## Resolve the dependencies anew
 	$(UV) lock --upgrade
 
+# The dev server runs in an environment of its own, with our locked versions but for one that it does not take yet. The
+# other override is that of pyproject.toml, which uv does not read for a tool.
+.uv/studio.txt: pyproject.toml uv.lock Makefile | $(UV)
+	@printf '%s\n' "sentence-transformers ; python_version < '3'" 'structlog<26' > .uv/studio-overrides.txt
+	@$(UV) export --quiet --frozen --extra embedded --no-dev --no-emit-project --no-hashes --output-file $@
+
 clean: ## Remove the environment and the local data
-	rm -rf $(VENV) .uv .chowk
+	rm -rf $(VENV) .uv .chowk .langgraph_api
 
 install: $(VENV)/.run
 install-dev: $(VENV)/.dev

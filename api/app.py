@@ -11,7 +11,7 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 
-from api import conversations, health, metrics, runs
+from api import conversations, dead_letters, health, legal_holds, metrics, run_commands, runs
 from api.asgi import App, Receive, Scope, Send
 from api.edge import Accept, Edge
 from api.endpoints import Endpoints
@@ -88,6 +88,7 @@ def build_app(parts: Callable[[], AbstractAsyncContextManager[Parts]], *, accept
         async with parts() as opened, open_acceptor(opened.database, opened.sealer, ring=opened.ring) as acceptor:
             app.state.database = opened.database
             app.state.api_keys = ApiKeys(opened.database)
+            app.state.ring = opened.ring
             app.state.depth_gauge = metrics.DepthGauge()
             intake = Intake(opened.sealer, opened.blobs, inflight_bytes_max=opened.inflight_bytes_max)
             edge = Edge(Endpoints(opened.database, opened.sealer), intake, accept or acceptor.accept)
@@ -97,7 +98,7 @@ def build_app(parts: Callable[[], AbstractAsyncContextManager[Parts]], *, accept
         title="Chowk", version=version("chowk"), description=DESCRIPTION,
         lifespan=lifespan, docs_url=None, redoc_url=None,
     )  # fmt: skip
-    for module in (conversations, runs, health, metrics):
+    for module in (conversations, legal_holds, runs, run_commands, dead_letters, health, metrics):
         api.include_router(module.router)
     install_problems(api)
 

@@ -2,7 +2,6 @@
 
 import asyncio
 from datetime import datetime
-from functools import cache
 from typing import Literal
 
 import redis.asyncio as redis
@@ -73,9 +72,9 @@ async def _check_database(database: Database) -> Check:
             version = await core_version(database)
     except (NotDurable, TimeoutError) as error:
         return Check(state="fail", detail=f"Postgres does not answer: {str(error) or 'no answer in time'}")
-    newest = _newest_core_version()
-    if version != newest:
-        return Check(state="fail", detail=f"the schema is at {version}, this code needs {newest}: run `chowk migrate`")
+    needed = _needed_version_above(version)
+    if needed is not None:
+        return Check(state="fail", detail=f"the schema is at {version}, this code needs {needed}: run `chowk migrate`")
     return Check(state="ok", detail=f"schema {version}")
 
 
@@ -113,8 +112,9 @@ async def _check_redis() -> Check:
     return Check(state="ok", detail="answers")
 
 
-@cache
-def _newest_core_version() -> str:
-    from db.migrate import newest_versions  # Alembic and SQLAlchemy; only this probe needs them here
+def _needed_version_above(version: str) -> str | None:
+    """The version that this code needs if the database's is older. A newer one is of the release that replaces it."""
+    from db.versions import needed_versions, number  # Alembic and SQLAlchemy; only this probe needs them here
 
-    return newest_versions()["core"]
+    needed = needed_versions()["core"]
+    return needed if number(version) < number(needed) else None

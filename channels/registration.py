@@ -11,7 +11,7 @@ from channels.protocol import Secrets
 from core.crypto import Sealer
 from core.errors import Conflict, NotFound
 from core.ids import AccountId, AppId, TenantId, new_id
-from db.migrate import administrator
+from db.administrator import administrator
 
 
 @dataclass(frozen=True, slots=True)

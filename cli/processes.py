@@ -3,12 +3,12 @@
 import asyncio
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import unquote, urlsplit
 
 import typer
 
-from cli.environment import admin_url, connected
-from core.settings import DatabaseSettings, EdgeSettings, LogSettings, RedisSettings, SecretSettings, load
+from cli.environment import connected
+from cli.migration import migrate
+from core.settings import EdgeSettings, LogSettings, RedisSettings, SecretSettings, load
 
 DEFAULT_PORT = 8000
 LANES_DEFAULT = "interactive,background"
@@ -66,22 +66,6 @@ def beat() -> None:
     from worker.process import run_beat
 
     run_beat()
-
-
-def migrate() -> None:
-    """Bring the roles, the shared schema and every tenant's schema to this version. Safe to run again."""
-    from db.migrate import migrate as bring_up
-    from db.migrate import newest_versions
-
-    tenants = bring_up(admin_url(), app_password=_password_of_login())
-    versions = ", ".join(newest_versions().values())
-    typer.echo(f"migrated: {versions}; {len(tenants)} tenant(s)")
-
-
-def _password_of_login() -> str | None:
-    """The password in DATABASE_URL, which the login that migrating makes will have."""
-    password = urlsplit(load(DatabaseSettings).url.get_secret_value()).password
-    return None if password is None else unquote(password)
 
 
 async def _check_login() -> None:

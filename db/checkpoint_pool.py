@@ -15,12 +15,13 @@ from typing_extensions import override
 
 from core.errors import Broken
 from core.ids import TenantId, is_id
+from db.steady_pool import SteadyPool
 
 #: A connection that nobody used for this long may have died with its server; a busy one is not asked each time.
 IDLE_S = 1.0
 
 
-class CheckpointPool(AsyncConnectionPool[AsyncConnection[DictRow]]):
+class CheckpointPool(SteadyPool):
     """A pool whose connections carry the tenant they last spoke for."""
 
 

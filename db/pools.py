@@ -15,6 +15,7 @@ from core.errors import SettingInvalid
 from core.settings import DatabaseSettings
 from db.binary_arrays import take_binary_arrays
 from db.checkpoint_pool import CheckpointPool, check_idle
+from db.steady_pool import NEVER, SteadyPool
 
 Connection: TypeAlias = AsyncConnection[DictRow]
 Pool: TypeAlias = AsyncConnectionPool[Connection]
@@ -52,18 +53,18 @@ async def open_database(settings: DatabaseSettings, *, application: str) -> Data
     """
     keywords = KEYWORDS | {"application_name": f"chowk {application}"}
     url = settings.url.get_secret_value()
-    app: Pool = AsyncConnectionPool(
+    app: Pool = SteadyPool(
         url, kwargs=keywords, min_size=1, max_size=settings.pool_size_max, open=False,
-        timeout=CHECKOUT_TIMEOUT_S, max_lifetime=CONNECTION_LIFETIME_S, name="app", reconnect_timeout=30,
+        timeout=CHECKOUT_TIMEOUT_S, max_lifetime=CONNECTION_LIFETIME_S, name="app", reconnect_timeout=NEVER,
     )  # fmt: skip
-    edge: Pool = AsyncConnectionPool(
+    edge: Pool = SteadyPool(
         url, kwargs=keywords | {"options": "-c role=chowk_edge"}, min_size=0, max_size=EDGE_POOL_SIZE_MAX, open=False,
-        timeout=CHECKOUT_TIMEOUT_S, max_lifetime=CONNECTION_LIFETIME_S, name="edge", reconnect_timeout=30,
+        timeout=CHECKOUT_TIMEOUT_S, max_lifetime=CONNECTION_LIFETIME_S, name="edge", reconnect_timeout=NEVER,
         configure=take_binary_arrays,
     )  # fmt: skip
     checkpoints = CheckpointPool(
         url, kwargs=keywords, min_size=1, max_size=settings.pool_size_max, open=False,
-        timeout=CHECKOUT_TIMEOUT_S, max_lifetime=CONNECTION_LIFETIME_S, name="checkpoints", reconnect_timeout=30,
+        timeout=CHECKOUT_TIMEOUT_S, max_lifetime=CONNECTION_LIFETIME_S, name="checkpoints", reconnect_timeout=NEVER,
         check=check_idle,
     )  # fmt: skip
     await app.open(wait=True, timeout=30)

@@ -30,12 +30,20 @@ def create_roles(connection: Connection[Any], *, app_password: str | None) -> No
     connection.execute("GRANT chowk_owner TO CURRENT_USER")
 
 
-def create_tenant_role(connection: Connection[Any], tenant_id: str) -> None:
-    """Make one tenant's role. The application may become it; it inherits only the tenants' common grants."""
-    _create(connection, tenant_id, "NOLOGIN")
-    connection.execute(f"GRANT chowk_tenant TO {tenant_id} WITH INHERIT TRUE, SET FALSE".encode())
-    connection.execute(f"GRANT {tenant_id} TO chowk_app WITH INHERIT FALSE, SET TRUE".encode())
-    connection.execute(f"GRANT {tenant_id} TO chowk_owner WITH INHERIT FALSE, SET TRUE".encode())
+def create_tenant_role(connection: Connection[Any], tenant_id: str) -> None:  # Any: rows are not read here
+    """Make one tenant's role, which nobody may become yet."""
+    connection.execute(f"CREATE ROLE {tenant_id} NOLOGIN".encode())
+
+
+def admit_tenant_role(connection: Connection[Any], tenant_id: str) -> None:  # Any: rows are not read here
+    """Let the application become a tenant's role, which inherits only the tenants' common grants.
+
+    Belongs at the end of a transaction: until it commits, no other tenant can be given those grants.
+    """
+    connection.execute(
+        f"""GRANT chowk_tenant TO {tenant_id} WITH INHERIT TRUE, SET FALSE;
+            GRANT {tenant_id} TO chowk_app, chowk_owner WITH INHERIT FALSE, SET TRUE""".encode()
+    )
 
 
 def _create(connection: Connection[Any], role: str, attributes: str) -> None:

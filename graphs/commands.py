@@ -65,7 +65,8 @@ WITH taken_back AS (
   WHERE id = %(conversation_id)s AND owner = 'awaiting_person' AND hand_off_reason = 'run_failed'
   RETURNING 1)
 UPDATE core.runs SET state = 'cancelled', outcome = 'cancelled', interrupts = '[]', finished_at = clock_timestamp()
-WHERE parent_id = %(run_id)s AND kind = 'hand_off' AND state IN ('queued', 'waiting') AND EXISTS (SELECT FROM taken_back)
+WHERE parent_id = %(run_id)s AND kind = 'hand_off' AND state IN ('queued', 'waiting')
+  AND EXISTS (SELECT FROM taken_back)
 """
 
 ANSWERED_BY = """
@@ -199,7 +200,8 @@ async def _wake(connection: Connection, run: DictRow) -> None:
 
 
 def _ended(run: DictRow) -> str:
-    return {"dead": "died", "cancelled": "been cancelled"}.get(run["state"], run["state"])
+    state = str(run["state"])
+    return {"dead": "died", "cancelled": "been cancelled"}.get(state, state)
 
 
 def _open_question(run: DictRow, interrupt_id: str | None) -> Mapping[str, Any]:  # Any: JSON

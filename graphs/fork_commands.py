@@ -4,31 +4,24 @@ Both are new runs on threads of their own; the run that they repeat is not touch
 """
 
 from collections.abc import Mapping
-from functools import cache
-from typing import Any, Literal, TypeAlias, get_type_hints
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
 
 from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
-from pydantic import TypeAdapter, ValidationError
 
 from checkpoints.threads import run_of_checkpoint
-from core.errors import Conflict, NotFound, RequestInvalid
+from core.errors import Conflict, NotFound
 from core.ids import CommandId, RunId, new_id
 from db.pools import Connection
+from graphs.fork_values import checked_values
 from graphs.registry import graph_named
-from graphs.state import ConversationState
-
-#: Who a run acts for is not edited: it follows from the run that is forked.
-IDENTITY = frozenset(
-    {"tenant_id", "conversation_id", "contact_id", "channel", "account_id", "run_id", "graph_version", "prompt_refs",
-     "recipient"}
-)  # fmt: skip
 
 #: Words of which prompts: those that the run began with, or those of today.
 PromptChoice: TypeAlias = Literal["recorded", "current"]
 
 SOURCE = """
-SELECT id, conversation_id, graph, thread_id, graph_version, prompt_refs, input, trace_id, state
+SELECT id, conversation_id, graph, thread_id, graph_version, prompt_refs, input, origin, trace_id
 FROM core.runs WHERE id = %s
 """
 
@@ -48,6 +41,14 @@ VALUES (%(id)s, current_user, %(run_id)s, %(kind)s, %(payload)s, %(by)s, 'done',
 """
 
 
+@dataclass(frozen=True, slots=True)
+class _Beginning:
+    """Where a new life begins, and with which edits. Any: JSON."""
+
+    checkpoint_id: str | None
+    values: Mapping[str, Any]
+
+
 async def fork(
     connection: Connection,
     run_id: RunId,
@@ -64,13 +65,16 @@ async def fork(
         RequestInvalid: `values` names what is no field of the state, or has the wrong shape.
         Conflict: the run has not begun, or began under another version of its graph.
     """
-    edited = checked_values(values or {})
     source = await _source(connection, run_id)
-    if checkpoint_id is not None:
-        await _check_checkpoint(connection, source, checkpoint_id)
-    return await _insert(
-        connection, source, kind="fork", checkpoint_id=checkpoint_id, values=edited, dry_run=dry_run, by=by
-    )
+    trigger_ids = [message["message_id"] for message in source["input"].get("trigger", ())]
+    edited = checked_values(values or {}, graph=source["graph"], trigger_ids=trigger_ids)
+    if checkpoint_id is None:
+        start = _start_of(source)
+        beginning = _Beginning(start.checkpoint_id, {**start.values, **edited})
+    else:
+        beginning = _Beginning(checkpoint_id, edited)
+    await _check_beginning(connection, source, beginning)
+    return await _insert(connection, source, beginning, kind="fork", dry_run=dry_run, by=by)
 
 
 async def replay(connection: Connection, run_id: RunId, *, prompts: PromptChoice = "recorded", by: str) -> RunId:
@@ -78,36 +82,14 @@ async def replay(connection: Connection, run_id: RunId, *, prompts: PromptChoice
 
     Raises:
         NotFound: there is no such run.
-        Conflict: the run has not begun.
+        Conflict: the run has not begun, or it began at a checkpoint from which it cannot begin again.
     """
     source = await _source(connection, run_id)
-    return await _insert(
-        connection, source, kind="replay", checkpoint_id=None, values={}, dry_run=True, by=by, prompts=prompts
-    )
-
-
-def checked_values(values: Mapping[str, Any]) -> dict[str, Any]:  # Any: JSON
-    """The edited fields of the state, each of the shape that it has there.
-
-    Raises:
-        RequestInvalid: one is unknown, may not be edited, or has another shape; the message names it.
-    """
-    for name, value in values.items():
-        if name not in _fields() or name in IDENTITY:
-            editable = ", ".join(sorted(_fields().keys() - IDENTITY))
-            raise RequestInvalid(f"values.{name[:64]}: no field of the state that may be edited; these may: {editable}")
-        try:
-            _fields()[name].validate_python(value)
-        except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            place = ".".join(("values", name, *map(str, first["loc"])))
-            raise RequestInvalid(f"{place}: {first['msg']}") from None
-    return dict(values)
-
-
-@cache
-def _fields() -> dict[str, TypeAdapter[Any]]:  # Any: of every field its own type
-    return {name: TypeAdapter(hint) for name, hint in get_type_hints(ConversationState).items()}
+    beginning = _start_of(source)
+    if beginning.checkpoint_id is not None and prompts == "current":
+        raise Conflict(f"run {run_id} began at a checkpoint, in which its prompts stand: replay it with those recorded")
+    await _check_beginning(connection, source, beginning)
+    return await _insert(connection, source, beginning, kind="replay", dry_run=True, by=by, prompts=prompts)
 
 
 async def _source(connection: Connection, run_id: RunId) -> DictRow:
@@ -119,11 +101,23 @@ async def _source(connection: Connection, run_id: RunId) -> DictRow:
     return source
 
 
-async def _check_checkpoint(connection: Connection, source: DictRow, checkpoint_id: str) -> None:
+def _start_of(source: DictRow) -> _Beginning:
+    """Its recorded input, or for what was forked at a checkpoint the copy of it on its own thread."""
+    origin = source["origin"] or {}
+    checkpoint_id = origin.get("checkpoint_id")
+    return _Beginning(checkpoint_id, {} if checkpoint_id is None else origin["values"])
+
+
+async def _check_beginning(connection: Connection, source: DictRow, beginning: _Beginning) -> None:
+    checkpoint_id = beginning.checkpoint_id
+    if checkpoint_id is None:
+        return
     if await run_of_checkpoint(connection, source["thread_id"], checkpoint_id) != source["id"]:
+        origin = source["origin"] or {"checkpoint_id": None}
+        instead = f"fork run {origin['run_id']}" if origin["checkpoint_id"] else "fork the run from its start"
         raise NotFound(
             f"run {source['id']} has no checkpoint {checkpoint_id[:64]!r}; it never had, or it is no longer kept:"
-            " fork the run from its start"
+            f" {instead}"
         )
     version = graph_named(source["graph"]).version
     if source["graph_version"] != version:
@@ -136,10 +130,9 @@ async def _check_checkpoint(connection: Connection, source: DictRow, checkpoint_
 async def _insert(
     connection: Connection,
     source: DictRow,
+    beginning: _Beginning,
     *,
     kind: Literal["fork", "replay"],
-    checkpoint_id: str | None,
-    values: Mapping[str, Any],  # Any: JSON
     dry_run: bool,
     by: str,
     prompts: PromptChoice = "recorded",
@@ -148,10 +141,10 @@ async def _insert(
     origin = {
         "run_id": source["id"],
         "thread_id": source["thread_id"],
-        "checkpoint_id": checkpoint_id,
-        "values": values,
+        "checkpoint_id": beginning.checkpoint_id,
+        "values": beginning.values,
     }
-    given = source["input"] | values if checkpoint_id is None else source["input"]
+    given = source["input"] | beginning.values if beginning.checkpoint_id is None else source["input"]
     await connection.execute(
         INSERT,
         {

@@ -47,7 +47,10 @@ WITH held AS (
 SELECT c.owner, c.superseded_in_a_row, c.account_id, r.cancel_requested_at IS NOT NULL AS cancelled, r.wake,
   EXISTS (
     SELECT FROM messages m WHERE m.conversation_id = c.id AND m.needs_answer AND m.run_id IS NULL AND NOT m.deleted
-      AND NOT m.id = ANY(%(taken)s)) AS overtaken,
+      AND NOT m.id = ANY(%(taken)s)) AS more_to_answer,
+  EXISTS (
+    SELECT FROM core.runs q WHERE q.conversation_id = c.id AND q.kind = 'turn' AND q.state = 'queued' AND q.id <> r.id
+  ) AS turn_follows,
   EXISTS (
     SELECT FROM messages m WHERE m.id = ANY(%(taken)s) AND m.run_id <> %(run_id)s) AS answered_elsewhere
 FROM held, core.runs r JOIN conversations c ON c.id = r.conversation_id
@@ -113,7 +116,9 @@ async def commit_run(database: Database, run: ClaimedRun, start: RunStart, resul
             answered=taken if outcome in ("answered", "handed_off", "silent", "person_took_over") else [],
             reported=start.finished_ids if run.kind == "turn" and outcome != "superseded" else [],
         )  # fmt: skip
-        if conversation["wake"] and outcome != "waiting":
+        # A burst larger than one turn takes leaves messages for which no turn waits.
+        leaves_some = run.kind == "turn" and conversation["more_to_answer"] and not conversation["turn_follows"]
+        if (conversation["wake"] and outcome != "waiting") or leaves_some:
             await _wake(connection, run)
         if run.kind == "turn":
             await schedule_prune_if_due(connection, run.thread_id)
@@ -163,14 +168,14 @@ async def _hold(connection: Connection, run: ClaimedRun, taken: list[str]) -> Di
 def _outcome(run: ClaimedRun, conversation: Mapping[str, Any], result: RunResult) -> Outcome:
     kinds = {effect["kind"] for effect in result.effects}
     is_turn = run.kind == "turn"
-    may_be_overtaken = is_turn and conversation["superseded_in_a_row"] < SUPERSEDED_IN_A_ROW_MAX
+    overtaken = conversation["more_to_answer"] and conversation["turn_follows"]
     by_precedence: tuple[tuple[Outcome, bool], ...] = (
         ("cancelled", conversation["cancelled"]),
         ("dry_run", run.dry_run),
         ("waiting", bool(result.questions)),
         ("person_took_over", conversation["owner"] == "person" and (is_turn or "send" in kinds)),
         ("answered_elsewhere", is_turn and conversation["answered_elsewhere"]),
-        ("superseded", may_be_overtaken and conversation["overtaken"]),
+        ("superseded", is_turn and overtaken and conversation["superseded_in_a_row"] < SUPERSEDED_IN_A_ROW_MAX),
         ("handed_off", "hand_off" in kinds),
         ("answered", "send" in kinds),
     )

@@ -135,8 +135,16 @@ async def _reader(key: Annotated[ApiKey, Depends(_caller)]) -> ApiKey:
     return key
 
 
+async def _writer(key: Annotated[ApiKey, Depends(_caller)]) -> ApiKey:
+    if "write" not in key.scopes:
+        raise Forbidden(f"the API key {key.id} does not have the scope 'write'")
+    return key
+
+
 #: The caller of a route that only looks.
 Reader = Annotated[ApiKey, Depends(_reader)]
+#: The caller of a route that acts.
+Writer = Annotated[ApiKey, Depends(_writer)]
 
 
 def _hash(key: str) -> bytes:

@@ -7,6 +7,7 @@ import psycopg
 import pytest
 from typer.testing import CliRunner
 
+from cli import database_checks
 from cli.database_checks import describe_queues, describe_server, describe_worker
 from cli.finding import Finding
 from cli.main import app
@@ -14,6 +15,7 @@ from core.crypto import Sealer
 from core.settings import DatabaseSettings
 from db.pools import open_database
 from db.probe import QueueDepths, ServerFacts
+from db.versions import newest_versions
 from sandbox.ports import free_port
 from tests.builders import an_organisation
 from tests.conftest import Stack
@@ -82,14 +84,35 @@ def test_another_secret_key_than_the_one_that_sealed_is_a_failure(
 def test_a_tenant_left_behind_by_a_migration_is_named(stack: Stack, sealer: Sealer) -> None:
     tenant_id = an_organisation(stack.admin_url, sealer).tenant_id
     with psycopg.connect(stack.admin_url, autocommit=True) as connection:
-        update = f"UPDATE {tenant_id}.schema_version SET version_num = %s"
-        connection.execute(update.encode(), ("tenant_0000",))
+        connection.execute(f"COMMENT ON SCHEMA {tenant_id} IS 'tenant_0000'".encode())
         try:
             status, findings = doctor()
         finally:
-            connection.execute(update.encode(), ("tenant_0001",))
+            connection.execute(f"COMMENT ON SCHEMA {tenant_id} IS '{newest_versions()['tenant']}'".encode())
     assert (status, findings["migrations"].state) == (1, "fail")
     assert findings["migrations"].remedy == "run: chowk migrate"
+    assert findings["migrations"].detail.startswith("1 tenant(s) behind")
+
+
+@pytest.mark.parametrize(
+    ("core", "tenant", "state", "words"),
+    [
+        ("core_0001", "tenant_0002", "fail", "core is at core_0001"),
+        ("core_0002", "tenant_0001", "fail", "1 tenant(s) behind tenant_0002: asha"),
+        ("core_0002", None, "fail", "1 tenant(s) behind tenant_0002: asha"),
+        ("core_0002", "tenant_0002", "warn", "1 tenant(s) before tenant_0003"),
+        ("core_0002", "tenant_0003", "ok", "1 tenant(s) at tenant_0003"),
+        ("core_0003", "tenant_0004", "ok", "core core_0003"),
+    ],
+)
+def test_versions_are_enough_missing_or_wait_for_the_old_code_to_end(
+    core: str, tenant: str | None, state: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database_checks, "needed_versions", lambda: {"core": "core_0002", "tenant": "tenant_0002"})
+    monkeypatch.setattr(database_checks, "newest_versions", lambda: {"core": "core_0002", "tenant": "tenant_0003"})
+    finding = database_checks.describe_versions(core, {"asha": tenant})
+    assert (finding.state, words in finding.detail) == (state, True)
+    assert bool(finding.remedy) == (state != "ok")
 
 
 def test_findings_are_readable_and_say_what_to_do(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,11 +3,11 @@ import pytest
 from core.crypto import Sealer
 from core.ids import TenantId, new_id
 from core.settings import DatabaseSettings
-from db.migrate import newest_versions
 from db.pools import Database, open_database
 from db.probe import core_version, queue_depths, server_facts, worker_polled_at
 from db.tenants import list_tenants
 from db.transactions import DatabaseUnavailable
+from db.versions import newest_versions
 from tests.builders import store
 from tests.conftest import Stack
 

@@ -112,10 +112,12 @@ class Operated:
 
     async def everything(self) -> dict[str, list[dict[str, Any]]]:
         """Every row that a command might change."""
-        tables = ("core.runs", "core.run_steps", "core.run_commands", "core.effects", "core.conversation_leases")
-        mine = {table: f"SELECT * FROM {table} WHERE tenant_id = current_user ORDER BY 1, 2" for table in tables}
-        own = {table: f"SELECT * FROM {table} ORDER BY 1, 2, 3" for table in ("messages", "conversations", "checkpoints")}
-        return {table: await self.rows(query) for table, query in (mine | own).items()}
+        shared = ("runs", "run_steps", "run_commands", "effects", "conversation_leases", "call_receipts")
+        mine = {table: f"SELECT to_jsonb(t) AS row FROM core.{table} t" for table in shared}
+        own = {table: f"SELECT to_jsonb(t) AS row FROM {table} t" for table in ("messages", "conversations")}
+        kept = {"checkpoints": "SELECT jsonb_build_array(thread_id, checkpoint_id, metadata) AS row FROM checkpoints"}
+        every = mine | own | kept
+        return {table: await self.rows(f"{query} ORDER BY 1") for table, query in every.items()}
 
     async def let_leases_end(self) -> None:
         """As if the process that holds the runs had been dead for a while."""

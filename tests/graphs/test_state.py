@@ -11,7 +11,8 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.serde import _msgpack
 
 import graphs.conversation
-from graphs.conversation import build_conversation_graph, conversation
+from graphs.conversation import build_conversation_graph
+from graphs.registry import GRAPHS
 from tests.graphs.turns import a_context, a_turn, run_turn
 
 LEANING = a_turn(
@@ -68,5 +69,6 @@ def test_langgraph_json_names_a_factory_without_a_checkpointer_for_every_graph()
     named = json.loads((root / "langgraph.json").read_text())["graphs"]
     for name in GRAPHS:
         file, _, factory = named[name].partition(":")
-        graph = getattr(importlib.import_module(file.removeprefix("./").removesuffix(".py").replace("/", ".")), factory)()
+        module = importlib.import_module(file.removeprefix("./").removesuffix(".py").replace("/", "."))
+        graph = getattr(module, factory)()
         assert (graph.name, graph.checkpointer) == (name, None)

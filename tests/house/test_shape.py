@@ -89,14 +89,14 @@ def test_every_opener_call_names_its_fault_point() -> None:
     assert unnamed == []
 
 
-def test_only_run_advances_a_graph() -> None:
+def test_graphs_are_streamed_in_one_place() -> None:
     advances = re.compile(r"\.(?:astream|ainvoke|invoke|stream)\(")
     callers = {
         relative(path)
         for path in product_files()
         if relative(path).startswith(("graphs/", "api/", "worker/")) and advances.search(path.read_text())
     }
-    assert callers <= {"graphs/run.py"}
+    assert callers == {"graphs/advance.py"}
 
 
 def test_every_setting_is_documented() -> None:

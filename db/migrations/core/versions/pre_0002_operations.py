@@ -81,6 +81,29 @@ DROP INDEX core.inbox_events_new;
 CREATE INDEX inbox_events_new ON core.inbox_events (tenant_id, account_id, id) WHERE state = 'new';
 """
 
+#: The first answer to a request that acts, for whoever sends the same request again under the same key.
+IDEMPOTENCY = """
+CREATE TABLE core.idempotency_keys (
+  tenant_id text NOT NULL,
+  key text NOT NULL CHECK (length(key) BETWEEN 1 AND 255),
+  -- Method and path.
+  route text NOT NULL,
+  body_sha256 bytea NOT NULL,
+  status smallint NOT NULL,
+  -- As it was sent, to the order of its fields, which jsonb would not keep.
+  answer json NOT NULL,
+  created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  PRIMARY KEY (tenant_id, key)
+);
+ALTER TABLE core.idempotency_keys ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+CREATE POLICY owner ON core.idempotency_keys TO chowk_owner USING (true) WITH CHECK (true);
+CREATE POLICY tenant ON core.idempotency_keys TO chowk_tenant
+  USING (tenant_id = current_user) WITH CHECK (tenant_id = current_user);
+CREATE POLICY queue ON core.idempotency_keys TO chowk_queue USING (true) WITH CHECK (true);
+GRANT SELECT, INSERT ON core.idempotency_keys TO chowk_tenant;
+GRANT SELECT (created_at), DELETE ON core.idempotency_keys TO chowk_queue;
+"""
+
 RIGHTS = """
 GRANT SELECT (id, tenant_id, source_id, channel, body_bytes, state, attempts, error, trace_id, received_at),
       UPDATE (state, attempts, lease_until, error)
@@ -95,4 +118,5 @@ def upgrade() -> None:
     op.execute(RUNS)
     op.execute(DEAD_LETTERS)
     op.execute(INBOX)
+    op.execute(IDEMPOTENCY)
     op.execute(RIGHTS)
