@@ -107,9 +107,11 @@ class TurnSettings(SettingsGroup):
 
 
 class RetentionSettings(SettingsGroup):
-    """How long what strangers sent is kept."""
+    """How long what strangers sent is kept, and what runs stored on their way."""
 
     raw_body_retention_h: int = Field(24, ge=0, le=24 * 30, alias="CHOWK_RAW_BODY_RETENTION_H")
+    #: After so many days without a run a conversation's checkpoints are deleted; 0 keeps them for ever.
+    checkpoint_retention_d: int = Field(30, ge=0, le=3650, alias="CHOWK_CHECKPOINT_RETENTION_D")
 
 
 class LogSettings(SettingsGroup):

@@ -26,8 +26,14 @@ CHECKOUT_TIMEOUT_S = 5.0
 CONNECT_TIMEOUT_S = 5
 #: One stores webhooks, the others look up who may send them and who calls.
 EDGE_POOL_SIZE_MAX = 3
+#: A process that is stopped inside a transaction (a paused machine, SIGSTOP) would keep its locks for as long as it
+#: sleeps, and nobody could take over what it holds.
+IDLE_IN_TRANSACTION_MS_MAX = 5_000
+OPTIONS = f"-c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_MS_MAX}"
 #: Any: these are keywords of libpq, which types them itself.
-KEYWORDS: dict[str, Any] = {"autocommit": True, "row_factory": dict_row, "connect_timeout": CONNECT_TIMEOUT_S}
+KEYWORDS: dict[str, Any] = {
+    "autocommit": True, "row_factory": dict_row, "connect_timeout": CONNECT_TIMEOUT_S, "options": OPTIONS,
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +63,9 @@ async def open_database(settings: DatabaseSettings, *, application: str) -> Data
         url, kwargs=keywords, min_size=1, max_size=settings.pool_size_max, open=False,
         timeout=CHECKOUT_TIMEOUT_S, max_lifetime=CONNECTION_LIFETIME_S, name="app", reconnect_timeout=NEVER,
     )  # fmt: skip
+    edge_keywords = keywords | {"options": f"{OPTIONS} -c role=chowk_edge"}
     edge: Pool = SteadyPool(
-        url, kwargs=keywords | {"options": "-c role=chowk_edge"}, min_size=0, max_size=EDGE_POOL_SIZE_MAX, open=False,
+        url, kwargs=edge_keywords, min_size=0, max_size=EDGE_POOL_SIZE_MAX, open=False,
         timeout=CHECKOUT_TIMEOUT_S, max_lifetime=CONNECTION_LIFETIME_S, name="edge", reconnect_timeout=NEVER,
         configure=take_binary_arrays,
     )  # fmt: skip

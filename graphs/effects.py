@@ -8,7 +8,7 @@ from typing import Any, Literal, NotRequired, TypeAlias
 from typing_extensions import TypedDict
 
 from core.ids import RunId, TenantId
-from core.keys import stable_key
+from tools.keys import stable_key
 
 
 class SentCitation(TypedDict):

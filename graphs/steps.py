@@ -15,10 +15,10 @@ from psycopg.types.json import Jsonb
 
 from checkpoints.saver import Journal, StepRow
 from core.clock import Clock
-from core.keys import node_path
 from db.pools import Connection
 from graphs.run_claim import ClaimedRun
 from models.prices import Price
+from tools.keys import node_path
 
 ERROR_CHARACTERS_MAX = 2_000
 

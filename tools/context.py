@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AnyMessage
+from pydantic_core import CoreSchema, core_schema
 
 from core.clock import Clock, utc_now
 from core.ids import RunId, TenantId
@@ -36,6 +37,20 @@ class RunContext:
     clock: Clock = utc_now
     #: Where passages come from instead of the tenant's stored articles: for evaluations over fixed passages.
     knowledge: Knowledge | None = None
+    #: Nothing is acted on: acting tools answer from receipts, and the run's effects go nowhere.
+    dry_run: bool = False
+    #: In a dry run, the run whose receipts answer; None is its own. A live run acts under its own keys, always.
+    receipts_of: RunId | None = None
+
+    @property
+    def receipts_run_id(self) -> RunId:
+        """The run from whose id the keys of calls are made."""
+        return (self.receipts_of if self.dry_run else None) or self.run_id
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> CoreSchema:  # Any: pydantic's own types
+        """Handles have no JSON form: to a server that describes a graph's context, this one asks for nothing."""
+        return core_schema.typed_dict_schema({})
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 LOOKS = frozenset(
     {
         "api.conversation", "api.conversations", "api.messages", "api.run", "api.run_steps", "api_key",
-        "knowledge.compared", "knowledge.search", "probe.depths", "probe.version", "prompt_text", "runs.next",
-        "tenants", "webhook_source",
+        "knowledge.compared", "knowledge.search", "probe.depths", "probe.version", "prompt_text", "receipts.read",
+        "runs.next", "tenants", "webhook_source",
     }
 )  # fmt: skip
 
@@ -16,6 +16,7 @@ PASSED_ON: Mapping[str, tuple[str, ...]] = {
         "accept", "inbox.claim", "inbox.split", "events.claim", "explode", "runs.claim", "runs.extend", "run.start",
         "checkpoint", "checkpoint_writes", "run.commit", "outbox.claim", "outbox.begin", "outbox.outcome",
     ),
+    "twenty_steps": ("receipts.open", "receipts.store"),
 }  # fmt: skip
 
 POINTS = [

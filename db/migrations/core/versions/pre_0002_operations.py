@@ -40,6 +40,7 @@ ALTER TABLE core.run_commands
   ADD COLUMN finished_at timestamptz,
   DROP CONSTRAINT run_commands_kind_check,
   ADD CONSTRAINT run_commands_kind_check CHECK (kind IN ('resume', 'cancel', 'fork', 'replay', 'retry', 'discard'));
+CREATE INDEX call_receipts_of_run ON core.call_receipts (tenant_id, run_id);
 CREATE INDEX run_commands_of_run ON core.run_commands (run_id, created_at);
 
 -- A turn that is tried again after its death has begun already and stands beside one that waits to begin.
