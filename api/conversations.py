@@ -13,6 +13,7 @@ from core.errors import NotFound
 from core.ids import ConversationId
 from db.pools import Connection
 from db.transactions import tenant_tx
+from inbox.order import SAID_AT
 from rest.api_keys import Reader
 from rest.pages import LIMIT_DEFAULT, Cursor, CursorPosition, Limit, Page, decode_cursor, page_of
 from rest.problems import problem_responses
@@ -99,6 +100,7 @@ class ConversationPosition(CursorPosition):
 class MessagePosition(CursorPosition):
     """A message's place in its conversation."""
 
+    said_at: UtcTime
     sequence: int = Field(ge=0, lt=2**63)
 
 
@@ -127,11 +129,14 @@ ORDER BY c.last_message_at DESC, c.id DESC LIMIT %(limit)s
 """
 )
 
-MESSAGES = """
-SELECT id, conversation_id, direction, author, kind, text, attachments, provider_message_id, reply_to, provider_ts,
-       received_ts, status, edited, deleted, citations, run_id, sequence
-FROM messages WHERE conversation_id = %(conversation_id)s AND sequence > %(after)s ORDER BY sequence LIMIT %(limit)s
-"""
+MESSAGES = f"""
+SELECT * FROM (
+  SELECT id, conversation_id, direction, author, kind, text, attachments, provider_message_id, reply_to, provider_ts,
+         received_ts, status, edited, deleted, citations, run_id, sequence, {SAID_AT} AS said_at
+  FROM messages WHERE conversation_id = %(conversation_id)s) AS message
+WHERE %(said_at)s::timestamptz IS NULL OR (said_at, sequence) > (%(said_at)s, %(sequence)s)
+ORDER BY said_at, sequence LIMIT %(limit)s
+""".encode()
 
 
 @router.get("", summary="List conversations, the latest first", responses=problem_responses(400))
@@ -189,16 +194,21 @@ async def list_messages(
     cursor: Cursor = None,
     limit: Limit = LIMIT_DEFAULT,
 ) -> Page[Message]:
-    """What was said in one conversation, in the order in which it came to us."""
+    """What was said in one conversation, in the order in which it was said, however late some of it came to us."""
     place = decode_cursor(cursor, MessagePosition)
-    values = {"conversation_id": conversation_id, "after": place.sequence if place else -1, "limit": limit + 1}
+    values = {
+        "conversation_id": conversation_id,
+        "said_at": place and place.said_at,
+        "sequence": place and place.sequence,
+        "limit": limit + 1,
+    }
     async with tenant_tx(database, key.tenant_id, commit="api.messages") as connection:
         await _conversation(connection, ConversationId(conversation_id))
         rows = await (await connection.execute(MESSAGES, values)).fetchall()
     return page_of(
         [Message.model_validate(row) for row in rows],
         limit=limit,
-        positions=[MessagePosition(sequence=row["sequence"]) for row in rows],
+        positions=[MessagePosition(said_at=row["said_at"], sequence=row["sequence"]) for row in rows],
     )
 
 

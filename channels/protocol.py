@@ -1,4 +1,4 @@
-"""What an adapter is: four functions and two facts. The order in which they are called is the edge's and the inbox's.
+"""What an adapter is: four functions and three facts. The order in which they are called is the edge's and the inbox's.
 
 An adapter never touches the database and keeps no state.
 """
@@ -90,6 +90,14 @@ class Channel(Protocol):
     @property
     def body_bytes_max(self) -> int:
         """The largest webhook body this provider sends."""
+        ...
+
+    @property
+    def debounce_ms(self) -> int | None:
+        """How long a person is given to go on writing; 0 where messages come whole (e-mail, forms).
+
+        None is chat, which is given what `CHOWK_DEBOUNCE_MS` says. An account's own value comes before both.
+        """
         ...
 
     def handshake(self, query: Mapping[str, str], secrets: Secrets) -> str:

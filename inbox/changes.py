@@ -12,6 +12,13 @@ from channels.events import MessageEdited, MessageRevoked, ReactionChanged, Stat
 from core.ids import ContactId
 from db.pools import Connection
 
+#: Whoever writes a message of a person holds the same lock. Without it, what two workers write of one person at the
+#: same moment is not seen by either: a change would miss its message, and of two edits the older could have the last
+#: word.
+ONE_AT_A_TIME = """
+SELECT FROM conversations WHERE account_id = %(account_id)s AND contact_id = %(contact_id)s FOR NO KEY UPDATE
+"""
+
 KEEP_CHANGE = """
 INSERT INTO message_changes (account_id, event_key, target_message_id, kind, contact_id, text, emoji, provider_ts)
 VALUES (%(account_id)s, %(event_key)s, %(target)s, %(kind)s, %(contact_id)s, %(text)s, %(emoji)s, %(provider_ts)s)
@@ -96,6 +103,7 @@ async def apply_change(
         "emoji": event.emoji if isinstance(event, ReactionChanged) else None,
         "provider_ts": event.provider_ts,
     }
+    await connection.execute(ONE_AT_A_TIME, values)
     await connection.execute(KEEP_CHANGE, values)
     await recompute(connection, account_id, event.target_message_id)
 

@@ -28,6 +28,8 @@ ATTEMPTS_MAX = 8
 RETRY_FACTOR = 2.0
 RETRY_DELAY_S_MAX = 600.0
 ERROR_CHARACTERS_MAX = 2_000
+DONE_RETENTION_D = 7
+FORGET_JOBS_MAX = 10_000
 #: Tenants take turns among this many of the oldest due jobs.
 WINDOW_JOBS = 1_000
 
@@ -80,6 +82,13 @@ WHERE id = %(id)s AND fence = %(fence)s AND state = 'queued'
 BURY = """
 UPDATE core.jobs SET state = 'dead', lease_until = NULL, error = %(error)s, finished_at = clock_timestamp()
 WHERE id = %(id)s AND fence = %(fence)s AND state = 'queued'
+"""
+
+
+FORGET = """
+DELETE FROM core.jobs WHERE id IN (
+  SELECT id FROM core.jobs WHERE state = 'done' AND finished_at < clock_timestamp() - make_interval(days => %(days)s)
+  LIMIT %(limit)s)
 """
 
 
@@ -144,6 +153,13 @@ async def run_job(database: Database, handlers: Mapping[str, JobHandler], job: J
     except Exception as error:  # the edge of a job: whatever it was, the job must not be lost
         log.exception("job_failed", job_id=job.id, kind=job.kind, attempts=job.attempts)
         await _fail(database, job, error)
+
+
+async def forget_jobs(database: Database) -> int:
+    """Delete jobs that were done `DONE_RETENTION_D` ago, some at a time; gives how many."""
+    async with queue_tx(database, commit="jobs.forget") as connection:
+        keys = {"days": DONE_RETENTION_D, "limit": FORGET_JOBS_MAX}
+        return (await connection.execute(FORGET, keys)).rowcount
 
 
 async def finish(connection: Connection, job: Job) -> None:

@@ -20,28 +20,14 @@ from core.telemetry import EVENTS
 from db.pools import Connection, Database
 from db.transactions import queue_tx
 from inbox.blobs import open_body
+from inbox.claim import Row, claim_bodies
 from inbox.mask import mask
 
 log = logger(__name__)
 
-LEASE_S = 30
 RETRY_S = 1
-#: A row that was claimed this often and never finished kills its worker; `inbox.sweep` makes it a dead letter.
-ATTEMPTS_MAX = 5
-
 #: An app's webhook carries several channels; the body says which.
 CHANNEL_OF_APP_BODY: Mapping[str, Callable[[bytes], str]] = MappingProxyType({"meta": meta.channel_name_of})
-
-CLAIM = """
-UPDATE core.inbox SET lease_until = clock_timestamp() + make_interval(secs => %(lease_s)s), fence = fence + 1,
-       attempts = attempts + 1
-WHERE id IN (
-  SELECT id FROM core.inbox
-  WHERE state = 'new' AND attempts < %(attempts_max)s AND (lease_until IS NULL OR lease_until < clock_timestamp())
-  ORDER BY id LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
-RETURNING id, source_id, tenant_id, channel, body_sealed, body_wrapped_key, body_blob, attempts, fence, trace_id,
-          received_at
-"""
 
 ACCOUNTS = """
 SELECT a.channel, a.external_id, a.id, a.tenant_id FROM core.accounts a
@@ -83,7 +69,7 @@ class Owner:
 class SplitBody:
     """One claimed body and the events that it turned out to hold."""
 
-    row: Mapping[str, Any]  # Any: a database row
+    row: Row
     channel_name: str
     events: Sequence[RoutedEvent]
 
@@ -93,13 +79,11 @@ async def split_due(database: Database, sealer: Sealer, *, limit: int) -> int:
 
     A body that is nobody's envelope becomes a dead letter with its cause; its neighbours are unharmed.
     """
-    async with queue_tx(database, commit="inbox.claim") as connection:
-        cursor = await connection.execute(CLAIM, {"lease_s": LEASE_S, "limit": limit, "attempts_max": ATTEMPTS_MAX})
-        rows = await cursor.fetchall()
+    rows = await claim_bodies(database, limit=limit)
     if not rows:
         return 0
     bodies: list[SplitBody] = []
-    for row in sorted(rows, key=lambda row: row["id"]):
+    for row in rows:
         try:
             bodies.append(await _normalised(sealer, row))
         except ChowkError as error:
@@ -110,7 +94,7 @@ async def split_due(database: Database, sealer: Sealer, *, limit: int) -> int:
     return len(rows)
 
 
-async def _normalised(sealer: Sealer, row: Mapping[str, Any]) -> SplitBody:  # Any: a database row
+async def _normalised(sealer: Sealer, row: Row) -> SplitBody:
     body = await open_body(sealer, row)
     name_of = CHANNEL_OF_APP_BODY.get(row["channel"])
     name = name_of(body) if name_of else row["channel"]
@@ -184,7 +168,7 @@ def _is_sensitive(events: Sequence[RoutedEvent]) -> bool:
     return any(text and mask(text).numbers for text in texts)
 
 
-async def _fail(database: Database, row: Mapping[str, Any], error: ChowkError) -> None:  # Any: a database row
+async def _fail(database: Database, row: Row, error: ChowkError) -> None:
     log.warning("body_not_split", inbox_id=row["id"], error=error.message, retryable=error.retryable)
     values = {"id": row["id"], "fence": row["fence"], "error": error.message, "retry_s": RETRY_S}
     async with queue_tx(database, commit="inbox.split_failed") as connection:

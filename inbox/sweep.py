@@ -12,14 +12,17 @@ from core.log import logger
 from core.settings import RetentionSettings, load
 from db.pools import Connection, Database
 from db.transactions import queue_tx
-from inbox import explode, split
 from inbox.blobs import delete_body, open_body
+from inbox.claim import ATTEMPTS_MAX
 from inbox.mask import mask
 
 log = logger(__name__)
 
 #: Any number that no other sweep takes.
 SWEEP_LOCK = 0x73776565
+#: How many bodies are closed in one round: more than arrive in the seconds between two.
+CLOSED_AT_ONCE_MAX = 5_000
+#: How many are erased: each is opened, masked and written.
 BODIES_MAX = 200
 DEAD_LETTER_RETENTION_D = 30
 
@@ -28,11 +31,15 @@ UPDATE core.{table} SET state = 'dead', error = 'its worker died ' || attempts |
 WHERE state = 'new' AND attempts >= %s AND lease_until < clock_timestamp()
 """
 
+#: Tenants take turns, so a body may be finished long before older ones are.
 CLOSE = """
 UPDATE core.inbox i SET state = CASE WHEN EXISTS (
     SELECT FROM core.inbox_events e WHERE e.inbox_id = i.id AND e.state = 'dead') THEN 'dead' ELSE 'done' END
-WHERE i.id IN (SELECT id FROM core.inbox WHERE state = 'split' ORDER BY id LIMIT %s)
-  AND NOT EXISTS (SELECT FROM core.inbox_events e WHERE e.inbox_id = i.id AND e.state = 'new')
+WHERE i.id IN (
+  SELECT b.id FROM core.inbox b
+  WHERE b.state = 'split' AND NOT EXISTS (
+    SELECT FROM core.inbox_events e WHERE e.inbox_id = b.id AND e.state = 'new')
+  ORDER BY b.id LIMIT %s)
 """
 
 ERASABLE = """
@@ -62,9 +69,9 @@ async def sweep(database: Database, sealer: Sealer) -> None:
     async with queue_tx(database, commit="sweep.close") as connection:
         if not await _alone(connection):
             return
-        await connection.execute(KILLED.format(table="inbox").encode(), (split.ATTEMPTS_MAX,))
-        await connection.execute(KILLED.format(table="inbox_events").encode(), (explode.ATTEMPTS_MAX,))
-        await connection.execute(CLOSE, (BODIES_MAX,))
+        await connection.execute(KILLED.format(table="inbox").encode(), (ATTEMPTS_MAX,))
+        await connection.execute(KILLED.format(table="inbox_events").encode(), (ATTEMPTS_MAX,))
+        await connection.execute(CLOSE, (CLOSED_AT_ONCE_MAX,))
         await connection.execute(ERASE_DEAD_EVENTS, (DEAD_LETTER_RETENTION_D,))
     blobs: list[str] = []
     async with queue_tx(database, commit="sweep.erase") as connection:

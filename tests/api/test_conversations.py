@@ -1,4 +1,5 @@
 import asyncio
+import time
 from datetime import datetime
 from typing import Any
 
@@ -108,6 +109,18 @@ async def test_pages_hold_every_message_once_in_the_order_in_which_they_came(
     sender = a_number()
     messages = [a_text(f"message {number}", sender=sender) for number in range(11)]
     await receive(database, sealer, organisation, *messages)
+    (conversation,) = (await get(api, "/v1/conversations", caller))["items"]
+    items = await pages(api, f"/v1/conversations/{conversation['id']}/messages", caller, limit=4)
+    assert [item["text"] for item in items] == [f"message {number}" for number in range(11)]
+
+
+async def test_pages_hold_every_message_once_in_the_order_in_which_they_were_said(
+    api: RunningApi, database: Database, sealer: Sealer, organisation: Organisation, caller: dict[str, str]
+) -> None:
+    sender, now = a_number(), int(time.time())
+    messages = [a_text(f"message {number}", sender=sender, timestamp=now - 60 + number) for number in range(11)]
+    for message in reversed(messages):
+        await receive(database, sealer, organisation, message)
     (conversation,) = (await get(api, "/v1/conversations", caller))["items"]
     items = await pages(api, f"/v1/conversations/{conversation['id']}/messages", caller, limit=4)
     assert [item["text"] for item in items] == [f"message {number}" for number in range(11)]

@@ -18,9 +18,11 @@ from inbox.jobs import (
     claim_jobs,
     extend_jobs,
     finish,
+    forget_jobs,
     release_job,
     run_job,
 )
+from tests.builders import rows
 
 PAST = datetime(2026, 1, 1, tzinfo=UTC)
 FUTURE = datetime(2126, 1, 1, tzinfo=UTC)
@@ -221,3 +223,16 @@ async def test_a_released_job_is_taken_up_at_once_and_costs_no_attempt(desk: Des
     await release_job(desk.database, job)
     [again] = await desk.claim()
     assert (again.attempts, again.fence) == (1, 2)
+
+
+async def test_jobs_that_were_done_long_ago_are_forgotten(database: Database, tenant: TenantId) -> None:
+    for kind in ("old", "new"):
+        async with tenant_tx(database, tenant, commit="test") as connection:
+            await schedule(connection, tenant_id=tenant, kind=kind, unique_key="k", due_at=datetime.now(UTC))
+    await rows(
+        database, tenant,
+        """UPDATE core.jobs SET state = 'done', finished_at = now() - make_interval(days => CASE kind WHEN 'old'
+           THEN 8 ELSE 6 END) RETURNING 1""",
+    )  # fmt: skip
+    assert await forget_jobs(database) >= 1
+    assert await rows(database, tenant, "SELECT kind FROM core.jobs") == [{"kind": "new"}]

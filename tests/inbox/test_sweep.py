@@ -5,6 +5,7 @@ import pytest
 from core.crypto import Sealer
 from db.pools import Database
 from db.transactions import queue_tx
+from inbox.split import split_due
 from inbox.sweep import sweep
 from tests.builders import (
     Organisation,
@@ -37,6 +38,16 @@ async def bodies(database: Database, source_id: str) -> list[dict[str, Any]]:
         return await cursor.fetchall()
 
 
+async def closed(database: Database) -> int:
+    """How many bodies are closed, of all tenants."""
+    async with queue_tx(database, commit="test") as connection:
+        row = await (
+            await connection.execute("SELECT count(*) AS bodies FROM core.inbox WHERE state IN ('done', 'dead')")
+        ).fetchone()
+    assert row is not None
+    return row["bodies"]
+
+
 async def make_older(database: Database, source_id: str, age: str) -> None:
     async with queue_tx(database, commit="test") as connection:
         await connection.execute(
@@ -51,6 +62,28 @@ async def test_a_finished_body_is_closed_and_kept_sealed_for_its_time(
     await sweep(database, sealer)
     (body,) = await bodies(database, organisation.account_id)
     assert (body["state"], body["sealed"], body["openable"], body["body_masked"]) == ("done", True, True, None)
+
+
+async def test_a_finished_body_is_closed_before_older_ones_that_are_not(
+    database: Database, sealer: Sealer, organisation: Organisation, stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = an_organisation(stack.admin_url, sealer)
+    body = a_body([a_change(other.phone_number_id, messages=[a_text("older", sender=a_number())])])
+    await store(database, sealer, other.account_id, body)
+    while await split_due(database, sealer, limit=64):
+        pass
+    async with queue_tx(database, commit="test") as connection:
+        await connection.execute(
+            "UPDATE core.inbox_events SET lease_until = now() + interval '1 hour' WHERE account_id = %s",
+            (other.account_id,),
+        )
+    await receive(database, sealer, organisation, a_text("newer", sender=a_number()))
+    monkeypatch.setattr("inbox.sweep.CLOSED_AT_ONCE_MAX", 1)
+    while not [row for row in await bodies(database, organisation.account_id) if row["state"] == "done"]:
+        before = await closed(database)
+        await sweep(database, sealer)
+        assert await closed(database) > before
+    assert [row["state"] for row in await bodies(database, other.account_id)] == ["split"]
 
 
 async def test_after_its_time_only_the_masked_text_is_left(

@@ -70,6 +70,7 @@ ALTER TABLE core.effects DROP CONSTRAINT effects_state_check,
     ('queued', 'sending', 'sent', 'unknown', 'parked', 'failed', 'superseded', 'discarded'));
 CREATE INDEX inbox_dead ON core.inbox (id) WHERE state = 'dead';
 CREATE INDEX inbox_events_dead ON core.inbox_events (id) WHERE state = 'dead';
+CREATE INDEX jobs_done ON core.jobs (finished_at) WHERE state = 'done';
 CREATE INDEX jobs_dead ON core.jobs (tenant_id, finished_at) WHERE state = 'dead';
 CREATE INDEX effects_parked ON core.effects (tenant_id, created_at) WHERE state = 'parked';
 """
@@ -106,6 +107,7 @@ GRANT SELECT (created_at), DELETE ON core.idempotency_keys TO chowk_queue;
 """
 
 RIGHTS = """
+GRANT DELETE ON core.jobs TO chowk_queue;
 GRANT SELECT (id, tenant_id, source_id, channel, body_bytes, state, attempts, error, trace_id, received_at),
       UPDATE (state, attempts, lease_until, error)
   ON core.inbox TO chowk_tenant;

@@ -1,4 +1,4 @@
-"""A conversation under legal hold: nothing of it is deleted for its age."""
+"""A conversation under legal hold: no checkpoint of it is deleted for its age."""
 
 from alembic import op
 
