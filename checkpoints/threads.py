@@ -1,5 +1,6 @@
 """Threads: the chain of checkpoints that a run, or a conversation's runs one after the other, stand on."""
 
+from core.errors import NotFound
 from core.ids import RunId
 from db.pools import Connection
 
@@ -49,7 +50,11 @@ async def forget_run(connection: Connection, thread_id: str, run_id: RunId) -> N
 async def copy_checkpoint(
     connection: Connection, *, from_thread_id: str, checkpoint_id: str, thread_id: str, run_id: RunId
 ) -> None:
-    """Let a run begin on its own new thread from a checkpoint of another. A second time changes nothing."""
+    """Let a run begin on its own new thread from a checkpoint of another. A second time changes nothing.
+
+    Raises:
+        NotFound: the checkpoint stands no longer, nor a copy of it.
+    """
     keys = {
         "from_thread_id": from_thread_id,
         "checkpoint_id": checkpoint_id,
@@ -57,6 +62,8 @@ async def copy_checkpoint(
         "run_id": run_id,
     }
     await connection.execute(COPY, keys)
+    if await run_of_checkpoint(connection, thread_id, checkpoint_id) is None:
+        raise NotFound(f"checkpoint {checkpoint_id} of thread {from_thread_id} is no longer kept: fork from the start")
 
 
 async def run_of_checkpoint(connection: Connection, thread_id: str, checkpoint_id: str) -> str | None:

@@ -51,7 +51,7 @@ class Sealer:
         try:
             data_key = _decrypt(self._master, sealed.wrapped_key, context)
             return _decrypt(AESGCM(data_key), sealed.ciphertext, context)
-        except InvalidTag:
+        except (InvalidTag, ValueError):
             raise Broken(
                 f"sealed value for {context!r} does not open: wrong CHOWK_SECRET_KEY or altered bytes"
             ) from None
@@ -69,7 +69,7 @@ class Sealer:
         """
         try:
             return _decrypt(self._master, wrapped_key, context)
-        except InvalidTag:
+        except (InvalidTag, ValueError):
             raise Broken(
                 f"the wrapped key for {context!r} does not open: wrong CHOWK_SECRET_KEY or altered bytes"
             ) from None

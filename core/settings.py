@@ -20,7 +20,7 @@ SECRET_KEY_BYTES = 32
 class SettingsGroup(BaseSettings):
     """A few settings that one part of the product reads together."""
 
-    model_config = SettingsConfigDict(env_file=None, extra="ignore", frozen=True, populate_by_name=True)
+    model_config = SettingsConfigDict(env_file=None, extra="ignore", frozen=True)
 
 
 class DatabaseSettings(SettingsGroup):

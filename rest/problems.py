@@ -12,6 +12,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from pydantic.json_schema import models_json_schema
 from starlette.exceptions import HTTPException
+from starlette.routing import compile_path
 
 from core.errors import ChowkError, Overloaded
 from core.log import logger
@@ -78,7 +79,10 @@ def install_problems(app: FastAPI) -> None:
         assert isinstance(error, HTTPException)
         code = HTTPStatus(error.status_code).name.lower()
         detail = f"{request.method} {request.url.path}: {error.detail}"
-        return _response(request, error.status_code, code=code, detail=detail, headers=error.headers)
+        headers = error.headers
+        if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED and (methods := _methods_of(app, request.url.path)):
+            headers = {"allow": methods}
+        return _response(request, error.status_code, code=code, detail=detail, headers=headers)
 
     async def on_invalid(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)
@@ -98,6 +102,15 @@ def install_problems(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, on_http_error)
     app.add_exception_handler(RequestValidationError, on_invalid)
     app.add_exception_handler(Exception, on_defect)
+
+
+def _methods_of(app: FastAPI, path: str) -> str:
+    """Every method that a path takes, as `Allow` lists them; the framework names those of one route alone."""
+    documented = app.openapi()["paths"]
+    matching = [template for template in documented if compile_path(template)[0].match(path)]
+    # Of `/letters/retry` and `/letters/{id}` the first is meant.
+    template = min(matching, key=lambda template: template.count("{"), default=None)
+    return ", ".join(sorted(method.upper() for method in documented[template])) if template else ""
 
 
 def _documented(status: int) -> dict[str, Any]:  # Any: FastAPI's own type

@@ -64,7 +64,8 @@ class Stage:
     leaves_some: bool = False
     #: Whether an item that ends may leave more work of this stage behind.
     woken_by_ends: bool = False
-    #: In how many seconds the next item is due; asked after `wake`, for what woke the stage may be due a little later.
+    #: In how many seconds the next item is due; asked after `wake`, for what woke the stage may be due a little later,
+    #: and once each `poll_s`, for what others hold may become free.
     due_in_s: Callable[[], Awaitable[float | None]] | None = None
     #: Renews the leases of what runs, every `keep_every_s`.
     keep: Callable[[Sequence[Any]], Awaitable[object]] | None = None
@@ -81,8 +82,9 @@ class _Seat:
     woken: asyncio.Event = field(default_factory=asyncio.Event)
     #: Whether `wake` was called since the last look.
     has_news: bool = False
-    #: When the next item is due, by the loop's clock, as far as is known.
+    #: When the next item is due, by the loop's clock, as far as is known; and when that was asked.
     due_at: float = float("inf")
+    asked_at: float = float("-inf")
     running: dict[asyncio.Task[None], Work] = field(default_factory=dict[asyncio.Task[None], Work])
     looked_at: float = float("-inf")
     failures: int = 0
@@ -171,8 +173,9 @@ class WorkLoop:
     async def _idle_s(self, seat: _Seat) -> float:
         """How long there is nothing to do unless the stage is woken."""
         clock = asyncio.get_running_loop().time
-        if seat.has_news and seat.stage.due_in_s is not None:
-            seat.has_news = False
+        stale = clock() - seat.asked_at >= seat.stage.poll_s
+        if (seat.has_news or stale) and seat.stage.due_in_s is not None:
+            seat.has_news, seat.asked_at = False, clock()
             with suppress(DatabaseUnavailable):
                 due_in_s = await seat.stage.due_in_s()
                 seat.due_at = float("inf") if due_in_s is None else clock() + due_in_s + DUE_MARGIN_S
@@ -211,6 +214,7 @@ class WorkLoop:
         deadline = asyncio.get_running_loop().time() + self._drain_s
         for work in self._works():
             work.drain()
+        log.info("loop_drains", works=len(self._works()), drain_s=self._drain_s)
         while tasks := self._tasks():
             left_s = deadline - asyncio.get_running_loop().time()
             if left_s <= 0:

@@ -6,6 +6,7 @@ from typing import Any
 
 from langgraph.runtime import RunControl
 
+from checkpoints.expiry import schedule_daily
 from core.clock import utc_now
 from core.errors import ChowkError
 from core.ids import ConversationId, RunId, TenantId
@@ -18,7 +19,7 @@ from graphs.run_claim import ClaimedRun, claim_runs, extend_runs, release_run
 from graphs.runtime import RunRuntime
 from inbox.explode import explode_due
 from inbox.jobs import LEASE_S as JOB_LEASE_S
-from inbox.jobs import claim_jobs, extend_jobs, release_job, run_job
+from inbox.jobs import claim_jobs, extend_jobs, forget_jobs, release_job, run_job
 from inbox.orphans import delete_orphan_blobs
 from inbox.split import split_due
 from inbox.sweep import sweep
@@ -37,10 +38,14 @@ SENDS_AT_ONCE_MAX = 64
 JOBS_AT_ONCE_MAX = 8
 SWEEP_EVERY_S = 5.0
 ORPHANS_EVERY_S = 3600.0
+DAILY_LOOK_EVERY_S = 3600.0
 
+#: When a run becomes due, or free because whoever holds it has died.
 NEXT_RUN = """
-SELECT extract(epoch FROM min(due_at) - clock_timestamp())::float8 AS due_in_s FROM core.runs
-WHERE state = 'queued' AND due_at > clock_timestamp()
+SELECT extract(epoch FROM min(at) - clock_timestamp())::float8 AS due_in_s FROM (
+  SELECT min(due_at) AS at FROM core.runs WHERE state = 'queued' AND due_at > clock_timestamp()
+  UNION ALL
+  SELECT min(lease_until) FROM core.runs WHERE state = 'running' AND lease_until > clock_timestamp()) AS next
 """
 
 
@@ -50,7 +55,7 @@ def stages_of(runtime: Runtime, lanes: Sequence[str]) -> list[Stage]:
     if "interactive" in lanes:
         stages += [_split(runtime), _explode(runtime), _runs(runtime)]
     if "background" in lanes:
-        stages += [_sweep(runtime), _orphans(runtime)]
+        stages += [_sweep(runtime), _orphans(runtime), _daily(runtime)]
     return stages
 
 
@@ -159,6 +164,16 @@ def _orphans(runtime: Runtime) -> Stage:
         return 0
 
     return Stage(name="orphans", claim=claim, poll_s=ORPHANS_EVERY_S)
+
+
+def _daily(runtime: Runtime) -> Stage:
+    """Schedule what every tenant has done once a day, unless it is scheduled already, and forget jobs of long ago."""
+
+    async def claim(room: int, _loop: WorkLoop) -> int:
+        await schedule_daily(runtime.database)
+        return room if await forget_jobs(runtime.database) else 0
+
+    return Stage(name="daily", claim=claim, poll_s=DAILY_LOOK_EVERY_S)
 
 
 def _run_runtime(runtime: Runtime, loop: WorkLoop) -> RunRuntime:

@@ -33,7 +33,8 @@ async def a_saver(database: Database, tenant: TenantId) -> RunSaver:
     hold = Hold(RunId("run_1"), new_id("conv"), fence=1)
     await rows(
         database, tenant,
-        "INSERT INTO core.conversation_leases (conversation_id, tenant_id, fence) VALUES (%s, current_user, 1) RETURNING 1",
+        """INSERT INTO core.conversation_leases (conversation_id, tenant_id, fence)
+           VALUES (%s, current_user, 1) RETURNING 1""",
         hold.lease_id,
     )  # fmt: skip
     return run_saver(database, tenant, hold, Journal())

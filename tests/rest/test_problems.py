@@ -90,3 +90,23 @@ def test_the_document_shows_problems_where_requests_may_be_invalid() -> None:
 def test_every_error_of_ours_has_a_status_and_a_code() -> None:
     kinds = [ChowkError, *ChowkError.__subclasses__()]
     assert all(400 <= kind.status < 600 for kind in kinds)
+
+
+async def test_a_method_that_a_path_does_not_take_is_answered_with_those_that_it_takes() -> None:
+    app = FastAPI()
+
+    @app.get("/letters/{letter_id}")
+    @app.put("/letters/{letter_id}")
+    async def letter(letter_id: str) -> str:
+        return letter_id
+
+    @app.post("/letters/retry")
+    async def retry() -> None: ...
+
+    install_problems(app)
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        allowed = [(await client.delete(path)).headers["allow"] for path in ("/letters/7", "/letters/retry")]
+        unlisted = await client.post("/openapi.json")
+    assert allowed == ["GET, PUT", "POST"]
+    assert "GET" in unlisted.headers["allow"]

@@ -122,9 +122,9 @@ async def test_a_woken_stage_that_finds_nothing_comes_back_when_the_next_item_is
         return 0.01
 
     async with at_work(bench.stage(due_in_s=due_in_s)) as loop:
-        await eventually(holds(lambda: len(bench.asked) == 1))
+        await eventually(holds(lambda: len(bench.asked) >= 1))
         loop.wake("bench")
-        await eventually(holds(lambda: bench.ended == 1))
+        await eventually(holds(lambda: bench.ended >= 1))
 
 
 @pytest.mark.parametrize("failure", [DatabaseUnavailable("away"), ValueError("a defect")])
