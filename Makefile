@@ -36,10 +36,12 @@ check: install-dev ## Lint, format, types, layers
 bench: install-dev ## Measure the published figures; each prints one JSON object last
 	$(BIN)/python -m bench.ingest
 	$(BIN)/python -m bench.turn
+	$(BIN)/python -m bench.steps
+	$(BIN)/python -m bench.recovery
 	$(BIN)/python -m bench.tenants --tenants 200
 
-chaos: install-dev ## Kill every process under load and count what was lost: nothing
-	$(BIN)/python -m bench.chaos
+chaos: install-dev ## Kill everything under load and count what was lost: nothing (SECONDS=60 SEED=1 ARGS=--redis-dead)
+	$(BIN)/python -m bench.chaos --seconds $(or $(SECONDS),60) --seed $(or $(SEED),1) $(ARGS)
 
 # It asks its makers for nothing: no usage report, no look for a newer version, no traces. `--allow-blocking`: our nodes
 # read a prompt's file or build a model where a worker would, which its detector takes for an error.
