@@ -16,6 +16,8 @@ from db.pools import Connection, Database, Pool
 
 #: After the server restarts, this many dead connections may come out of the pool before a live one does.
 DEAD_CONNECTIONS_MAX = 80
+#: The last one the library counts among defects: the server ended a transaction in which this process slept too long.
+UNAVAILABLE = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.errors.IdleInTransactionSessionTimeout)
 
 
 class DatabaseUnavailable(NotDurable):
@@ -98,7 +100,7 @@ async def _transaction(pool: Pool, opening: str, commit: str) -> AsyncGenerator[
             with suppress(psycopg.Error):
                 await connection.execute("ROLLBACK")
             raise
-    except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+    except UNAVAILABLE as error:
         raise DatabaseUnavailable(f"{commit}: {str(error).strip() or type(error).__name__}; try again") from error
     finally:
         await pool.putconn(connection)

@@ -9,7 +9,6 @@ from typing import Any
 
 from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
-from pydantic import TypeAdapter
 
 from core.errors import Conflict, NotFound, RequestInvalid
 from core.ids import CommandId, ConversationId, RunId, TenantId, new_id
@@ -146,18 +145,6 @@ async def discard_run(connection: Connection, run_id: RunId, *, by: str, reason:
         raise Conflict(f"run {run_id} is {run['state']}; only one that failed or died is discarded")
     await connection.execute(END, {"run_id": run_id, "outcome": "discarded"})
     return await _record(connection, run_id, "discard", payload={"reason": reason}, by=by)
-
-
-def answer_schema(graph: str, slot: str) -> dict[str, Any]:  # Any: a JSON schema
-    """What an answer to this question of a graph looks like.
-
-    Raises:
-        NotFound: there is no such graph any more, or it asks no such question.
-    """
-    answers = graph_named(graph).answers
-    if slot not in answers:
-        raise NotFound(f"the graph {graph} asks no question {slot!r}; it asks {', '.join(answers) or 'none'}")
-    return TypeAdapter[Any](answers[slot]).json_schema()
 
 
 async def _answer(connection: Connection, run: DictRow, answer: object, interrupt_id: str | None, by: str) -> CommandId:

@@ -21,15 +21,20 @@ from graphs.registry import graph_named
 PromptChoice: TypeAlias = Literal["recorded", "current"]
 
 SOURCE = """
-SELECT id, conversation_id, graph, thread_id, graph_version, prompt_refs, input, origin, trace_id
+SELECT id, conversation_id, graph, thread_id, graph_version, prompt_refs, input, origin
 FROM core.runs WHERE id = %s
 """
 
+#: What waits for an answer waits as long as the first time; what was to wake its conversation does, unless it is dry.
 INSERT = """
 INSERT INTO core.runs (id, tenant_id, conversation_id, parent_id, kind, graph, thread_id, state, dry_run, origin, input,
-                       prompt_refs, trace_id)
-VALUES (%(id)s, current_user, %(conversation_id)s, %(parent_id)s, %(kind)s, %(graph)s, %(id)s, 'queued', %(dry_run)s,
-        %(origin)s, %(input)s, %(prompt_refs)s, %(trace_id)s)
+                       prompt_refs, waits_for, default_answer, wake, trace_id)
+SELECT %(id)s, tenant_id, conversation_id, id, %(kind)s, graph, %(id)s, 'queued', %(dry_run)s, %(origin)s, %(input)s,
+  CASE WHEN %(current_prompts)s THEN NULL ELSE prompt_refs END,
+  CASE WHEN waits_for ? 'until' THEN jsonb_build_object(
+    'until', clock_timestamp() + ((waits_for->>'until')::timestamptz - created_at)) END,
+  default_answer, wake AND NOT %(dry_run)s, trace_id
+FROM core.runs WHERE id = %(source_id)s
 """
 
 #: A dry run takes nobody's turn: its lease is its own.
@@ -149,15 +154,12 @@ async def _insert(
         INSERT,
         {
             "id": new,
-            "conversation_id": source["conversation_id"],
-            "parent_id": source["id"],
+            "source_id": source["id"],
             "kind": kind,
-            "graph": source["graph"],
             "dry_run": dry_run,
             "origin": Jsonb(origin),
             "input": Jsonb(given),
-            "prompt_refs": Jsonb(source["prompt_refs"]) if prompts == "recorded" else None,
-            "trace_id": source["trace_id"],
+            "current_prompts": prompts == "current",
         },
     )
     if dry_run:

@@ -178,9 +178,9 @@ def _outcome(run: ClaimedRun, conversation: Mapping[str, Any], result: RunResult
         ("superseded", is_turn and overtaken and conversation["superseded_in_a_row"] < SUPERSEDED_IN_A_ROW_MAX),
         ("handed_off", "hand_off" in kinds),
         ("answered", "send" in kinds),
+        ("silent", True),
     )
-    silent: Outcome = "silent"
-    return next((outcome for outcome, holds in by_precedence if holds), silent)
+    return next(outcome for outcome, holds in by_precedence if holds)
 
 
 async def _finish(

@@ -6,6 +6,8 @@ from db.transactions import tenant_tx
 from graphs.commands import resume
 from inbox.sweep import sweep
 from tests.builders import a_text
+from tests.crash.operators import operators
+from tests.crash.troubles import troubles
 from tests.crash.twenty_steps import twenty_steps
 from tests.crash.world import ASKS, TIMESTAMP, WONDERS, World
 
@@ -40,4 +42,9 @@ async def conversation(world: World) -> None:
     await sweep(world.database, world.sealer)
 
 
-JOURNEYS: Mapping[str, Journey] = {"conversation": conversation, "twenty_steps": twenty_steps}
+JOURNEYS: Mapping[str, Journey] = {
+    "conversation": conversation,
+    "twenty_steps": twenty_steps,
+    "troubles": troubles,
+    "operators": operators,
+}

@@ -17,6 +17,14 @@ PASSED_ON: Mapping[str, tuple[str, ...]] = {
         "checkpoint", "checkpoint_writes", "run.commit", "outbox.claim", "outbox.begin", "outbox.outcome",
     ),
     "twenty_steps": ("receipts.open", "receipts.store"),
+    "troubles": (
+        "inbox.split_failed", "explode_failed", "run.record", "runs.release", "run.end", "jobs.claim", "jobs.extend",
+        "jobs.retry", "jobs.bury", "jobs.finish", "jobs.release", "sweep.close", "sweep.erase",
+    ),
+    "operators": (
+        "knowledge.published", "run.seed", "dead_letters.act", "dead_letters.retry_body", "dead_letters.discard_body",
+        "dead_letters.retry_event", "dead_letters.discard_event",
+    ),
 }  # fmt: skip
 
 POINTS = [

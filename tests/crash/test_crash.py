@@ -36,7 +36,9 @@ END_STATE = {
     "steps": """SELECT r.graph, r.outcome, array_agg(s.namespace || ':' || s.node ORDER BY s.position) AS nodes,
           array_agg(s.position ORDER BY s.position) AS positions
         FROM core.run_steps s JOIN core.runs r ON r.id = s.run_id GROUP BY r.id, r.graph, r.outcome ORDER BY 1, 2, 3""",
-    "commands": "SELECT kind, state, payload, requested_by FROM core.run_commands ORDER BY 1, 2",
+    "commands": """SELECT DISTINCT kind, state, requested_by,
+          payload - '{run_id,thread_id,checkpoint_id}'::text[] AS payload
+        FROM core.run_commands ORDER BY 1, 2""",
     "effects": """SELECT kind, state, payload->>'text' AS text, delivery FROM core.effects
         WHERE kind <> 'read_and_typing' ORDER BY 1, 2, 3""",
     "events": "SELECT kind, state FROM core.inbox_events ORDER BY 1, 2",

@@ -8,6 +8,7 @@ import asyncio
 import json
 import os
 import sys
+import traceback
 from typing import Any
 
 from db.faults import arm
@@ -33,6 +34,8 @@ def main() -> None:
                 arm(order["fault"])
                 asyncio.run(walk(order))
                 status = 0
+            except Exception:  # noqa: BLE001  # told, and the walk has failed
+                traceback.print_exc()
             finally:
                 sys.stderr.flush()
                 os._exit(status)

@@ -6,8 +6,9 @@ from core.ids import TenantId, new_id
 from core.settings import DatabaseSettings
 from db.pools import Database, open_database
 from db.provision import create_tenant
-from db.transactions import edge_tx, queue_tx, tenant_tx
+from db.transactions import DatabaseUnavailable, edge_tx, queue_tx, tenant_tx
 from tests.conftest import Stack
+from tests.eventually import eventually
 
 A_CONTACT = "INSERT INTO contacts (id, name) VALUES (%s, 'Asha')"
 
@@ -96,3 +97,22 @@ async def test_connections_that_the_server_ended_are_passed_over(
         admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'chowk tests'")
     assert await count_contacts(database, tenant) == 0
     await database.checkpoints.check()  # the tests after this one want live connections
+
+
+async def test_a_transaction_in_which_the_process_slept_too_long_is_lost_and_can_be_tried_again(
+    database: Database, tenant: TenantId, stack: Stack
+) -> None:
+    with (
+        psycopg.connect(stack.admin_url, autocommit=True) as admin,
+        pytest.raises(DatabaseUnavailable, match="idle-in-transaction") as raised,
+    ):
+        async with tenant_tx(database, tenant, commit="test") as connection:
+            await connection.execute(A_CONTACT, (new_id("contact"),))
+            await connection.execute("SET LOCAL idle_in_transaction_session_timeout = 1")
+
+            async def has_ended(pid: int = connection.info.backend_pid) -> bool:
+                return admin.execute("SELECT FROM pg_stat_activity WHERE pid = %s", (pid,)).rowcount == 0
+
+            await eventually(has_ended)
+    assert raised.value.retryable
+    assert await count_contacts(database, tenant) == 0

@@ -2,15 +2,18 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from langgraph.runtime import RunControl
 
+from checkpoints.operations import steps_of
 from core.crypto import Sealer
-from core.ids import TenantId
-from db.pools import Database
-from db.transactions import queue_tx
+from core.ids import RunId, TenantId
+from db.pools import Connection, Database
+from db.transactions import queue_tx, tenant_tx
+from graphs.comparison import Comparison, compare
+from graphs.fork_commands import fork, replay
 from graphs.run import run_claimed
 from graphs.run_claim import ClaimedRun, claim_runs
 from graphs.run_start import Pins
@@ -36,7 +39,8 @@ RECEIPTS = Article(
     updated=None,
 )  # fmt: skip
 
-ENDED = ("succeeded", "failed", "dead", "cancelled")
+#: Who asks.
+BY = "ak_of_an_operator"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,8 @@ class Operated:
     runtime: RunRuntime
     organisation: Organisation
     sealer: Sealer
+    #: Those that came with another.
+    claimed: list[ClaimedRun] = field(default_factory=list[ClaimedRun])
 
     @property
     def database(self) -> Database:
@@ -62,12 +68,10 @@ class Operated:
         return sender
 
     async def claim(self) -> ClaimedRun | None:
-        """The due run of this tenant; those that other tests left are passed over."""
-        while found := await claim_runs(self.database, worker="test", limit=10):
-            for run in found:
-                if run.tenant_id == self.tenant_id:
-                    return run
-        return None
+        """A due run of this tenant; those that other tests left are passed over."""
+        while not self.claimed and (found := await claim_runs(self.database, worker="test", limit=10)):
+            self.claimed.extend(run for run in found if run.tenant_id == self.tenant_id)
+        return self.claimed.pop(0) if self.claimed else None
 
     async def advance(self, control: RunControl | None = None) -> list[ClaimedRun]:
         """Take every due run as far as it goes."""
@@ -91,9 +95,44 @@ class Operated:
         return turn, waiting
 
     async def run(self, run_id: str) -> dict[str, Any]:
-        """A run's row."""
-        (row,) = await self.rows("SELECT * FROM core.runs WHERE id = %s", run_id)
-        return row
+        """A run's row, as JSON."""
+        (found,) = await self.rows("SELECT to_jsonb(r) AS row FROM core.runs r WHERE id = %s", run_id)
+        return found["row"]
+
+    @asynccontextmanager
+    async def asking(self) -> AsyncGenerator[Connection]:
+        """A transaction in which something is asked of a run."""
+        async with tenant_tx(self.database, self.tenant_id, commit="test") as connection:
+            yield connection
+
+    async def fork(self, run_id: str, **options: Any) -> RunId:
+        async with self.asking() as connection:
+            return await fork(connection, RunId(run_id), by=BY, **options)
+
+    async def replay(self, run_id: str, **options: Any) -> RunId:
+        async with self.asking() as connection:
+            return await replay(connection, RunId(run_id), by=BY, **options)
+
+    async def checkpoint_after(self, run_id: str, node: str) -> str:
+        """The checkpoint that holds the state after this node."""
+        (step,) = await self.rows(
+            "SELECT checkpoint_id FROM core.run_steps WHERE run_id = %s AND node = %s AND namespace = ''", run_id, node
+        )
+        return step["checkpoint_id"]
+
+    async def nodes(self, run_id: str) -> list[str]:
+        """The steps of a run, without those inside an agent."""
+        steps = await self.rows(
+            "SELECT node FROM core.run_steps WHERE run_id = %s AND namespace = '' ORDER BY position", run_id
+        )
+        return [step["node"] for step in steps]
+
+    async def compared(self, recorded: str, repeated: str) -> Comparison:
+        """A run beside its fork or replay."""
+        origins = [(await self.run(run_id))["origin"] for run_id in (recorded, repeated)]
+        async with self.asking() as connection:
+            here, there = await steps_of(connection, recorded), await steps_of(connection, repeated)
+        return compare(here, there, recorded_origin=origins[0], repeated_origin=origins[1])
 
     async def sent(self) -> list[dict[str, Any]]:
         """What the contact reads of ours, oldest first."""

@@ -1,8 +1,6 @@
 """What people ask of runs: let it go on, end it, try it again, let go of it."""
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -10,7 +8,6 @@ from langgraph.runtime import RunControl
 
 from core.errors import Conflict, NotFound
 from core.ids import RunId, new_id
-from db.pools import Connection
 from db.provision import create_tenant
 from db.transactions import tenant_tx
 from graphs import commands
@@ -18,15 +15,7 @@ from graphs.run import CANCELLED, run_claimed
 from graphs.run_claim import ClaimedRun, extend_runs, release_run
 from models.offline.chat import OfflineChatModel
 from tests.conftest import Stack
-from tests.graphs.operated import Operated
-
-BY = "ak_of_an_operator"
-
-
-@asynccontextmanager
-async def asking(scene: Operated) -> AsyncGenerator[Connection]:
-    async with tenant_tx(scene.database, scene.tenant_id, commit="test") as connection:
-        yield connection
+from tests.graphs.operated import BY, Operated
 
 
 async def asked(scene: Operated) -> list[dict[str, Any]]:
@@ -58,7 +47,7 @@ async def a_failed_turn(scene: Operated, monkeypatch: pytest.MonkeyPatch) -> Run
 
 async def test_a_queued_run_is_cancelled_at_once_and_answers_nothing(scene: Operated) -> None:
     run_id = await a_queued_turn(scene)
-    async with asking(scene) as connection:
+    async with scene.asking() as connection:
         await commands.cancel(connection, run_id, by=BY)
     row = await scene.run(run_id)
     assert (row["state"], row["outcome"], row["finished_at"] is None) == ("cancelled", "cancelled", False)
@@ -70,7 +59,7 @@ async def test_a_queued_run_is_cancelled_at_once_and_answers_nothing(scene: Oper
 async def test_what_a_cancelled_turn_left_unanswered_the_next_one_answers(scene: Operated) -> None:
     sender = await scene.hear("office timings")
     (row,) = await scene.rows("SELECT id FROM core.runs")
-    async with asking(scene) as connection:
+    async with scene.asking() as connection:
         await commands.cancel(connection, RunId(row["id"]), by=BY)
     await scene.hear("and the 80G receipt?", sender=sender)
     await scene.advance()
@@ -81,7 +70,7 @@ async def test_what_a_cancelled_turn_left_unanswered_the_next_one_answers(scene:
 
 async def test_a_waiting_run_is_cancelled_at_once_and_asks_nothing_more(scene: Operated) -> None:
     _, waiting = await scene.handed_off()
-    async with asking(scene) as connection:
+    async with scene.asking() as connection:
         await commands.cancel(connection, waiting.run_id, by=BY)
     row = await scene.run(waiting.run_id)
     assert (row["state"], row["interrupts"]) == ("cancelled", [])
@@ -91,7 +80,7 @@ async def test_a_waiting_run_is_cancelled_at_once_and_asks_nothing_more(scene: O
 async def test_a_cancelled_run_that_was_to_wake_its_conversation_does(scene: Operated) -> None:
     _, waiting = await scene.handed_off()
     await scene.rows("UPDATE core.runs SET wake = true WHERE id = %s RETURNING 1", waiting.run_id)
-    async with asking(scene) as connection:
+    async with scene.asking() as connection:
         await commands.cancel(connection, waiting.run_id, by=BY)
     (turn,) = await scene.advance()
     assert (await scene.run(turn.run_id))["input"]["finished"] == [
@@ -106,7 +95,7 @@ async def test_a_run_at_work_is_cancelled_between_two_steps_and_nothing_of_it_is
     control = RunControl()
     task = asyncio.create_task(run_claimed(scene.runtime, turn, control))
     await begun.wait()
-    async with asking(scene) as connection:
+    async with scene.asking() as connection:
         await commands.cancel(connection, turn.run_id, by=BY)
     assert [one["state"] for one in await asked(scene)] == ["new"]
     kept = await extend_runs(scene.database, [turn])
@@ -129,7 +118,7 @@ async def test_a_run_that_nobody_told_in_time_to_end_commits_nothing(
     turn, begun, go_on = await blocked_in_triage(scene, monkeypatch)
     task = asyncio.create_task(run_claimed(scene.runtime, turn, RunControl()))
     await begun.wait()
-    async with asking(scene) as connection:
+    async with scene.asking() as connection:
         await commands.cancel(connection, turn.run_id, by=BY)
     go_on.set()
     await task
@@ -142,7 +131,7 @@ async def test_a_finished_run_takes_no_command_and_nothing_changes(scene: Operat
     turn = await scene.answered("office timings")
     before = await scene.everything()
     with pytest.raises(Conflict, match="succeeded"):
-        async with asking(scene) as connection:
+        async with scene.asking() as connection:
             await act(connection, turn.run_id, by=BY)
     assert await scene.everything() == before
 
@@ -164,14 +153,14 @@ async def test_a_run_at_work_needs_no_resuming(scene: Operated) -> None:
     assert turn is not None
     before = await scene.everything()
     with pytest.raises(Conflict, match="is at work"):
-        async with asking(scene) as connection:
+        async with scene.asking() as connection:
             await commands.resume(connection, turn.run_id, by=BY)
     assert await scene.everything() == before
 
 
 async def test_a_run_whose_process_died_is_resumed_by_command_before_its_lease_would_let_it(scene: Operated) -> None:
     turn = await interrupted(scene)
-    async with asking(scene) as connection:
+    async with scene.asking() as connection:
         await commands.resume(connection, turn.run_id, by=BY)
     (again,) = await scene.advance()
     assert (again.run_id, again.attempts) == (turn.run_id, 2)
@@ -180,7 +169,7 @@ async def test_a_run_whose_process_died_is_resumed_by_command_before_its_lease_w
 
 async def test_a_run_that_waits_for_its_next_attempt_is_cancelled_at_once(scene: Operated) -> None:
     turn = await interrupted(scene)
-    async with asking(scene) as connection:
+    async with scene.asking() as connection:
         await commands.cancel(connection, turn.run_id, by=BY)
     assert (await scene.run(turn.run_id))["state"] == "cancelled"
 
@@ -189,7 +178,7 @@ async def test_an_answer_to_a_run_that_asks_nothing_is_refused(scene: Operated) 
     run_id = await a_queued_turn(scene)
     before = await scene.everything()
     with pytest.raises(Conflict, match="asks nothing"):
-        async with asking(scene) as connection:
+        async with scene.asking() as connection:
             await commands.resume(connection, run_id, answer={"action": "leave"}, by=BY)
     assert await scene.everything() == before
 
@@ -201,7 +190,7 @@ async def test_a_failed_turn_is_tried_again_where_it_failed_and_nobody_is_asked_
     run_id = await a_failed_turn(scene, monkeypatch)
     await scene.advance()
     assert await scene.owner() == "awaiting_person"
-    async with asking(scene) as connection:
+    async with scene.asking() as connection:
         await act(connection, run_id, by=BY)
     assert [row["state"] for row in await scene.rows("SELECT state FROM core.runs WHERE kind = 'hand_off'")] == [
         "cancelled"
@@ -210,7 +199,9 @@ async def test_a_failed_turn_is_tried_again_where_it_failed_and_nobody_is_asked_
     assert (await scene.run(run_id))["outcome"] == "answered"
     assert await scene.owner() == "agent"
     assert len(await scene.sent()) == 1
-    steps = await scene.rows("SELECT node, error IS NULL AS well FROM core.run_steps WHERE namespace = '' ORDER BY position")
+    steps = await scene.rows(
+        "SELECT node, error IS NULL AS well FROM core.run_steps WHERE namespace = '' ORDER BY position"
+    )
     assert [(step["node"], step["well"]) for step in steps] == [
         ("recall", True), ("triage", True), ("reply", True), ("guard", False), ("guard", True), ("emit", True)
     ]  # fmt: skip
@@ -223,14 +214,14 @@ async def test_a_failed_turn_whose_messages_were_answered_since_is_not_tried_aga
     await scene.rows("UPDATE messages SET run_id = 'run_of_another' WHERE direction = 'inbound' RETURNING 1")
     before = await scene.everything()
     with pytest.raises(Conflict, match="run_of_another"):
-        async with asking(scene) as connection:
+        async with scene.asking() as connection:
             await commands.retry_run(connection, run_id, by=BY)
     assert await scene.everything() == before
 
 
 async def test_a_failed_run_that_is_let_go_keeps_its_cause(scene: Operated, monkeypatch: pytest.MonkeyPatch) -> None:
     run_id = await a_failed_turn(scene, monkeypatch)
-    async with asking(scene) as connection:
+    async with scene.asking() as connection:
         await commands.discard_run(connection, run_id, by=BY, reason="known defect")
     row = await scene.run(run_id)
     assert (row["state"], row["outcome"]) == ("cancelled", "discarded")

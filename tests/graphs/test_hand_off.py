@@ -8,7 +8,8 @@ from checkpoints.operations import commands_of, find_run, open_questions
 from core.errors import Conflict, RequestInvalid
 from core.ids import CommandId
 from db.transactions import tenant_tx
-from graphs.commands import answer_schema, resume
+from graphs.commands import resume
+from graphs.inspection import answer_schema
 from graphs.run_claim import ClaimedRun
 from tests.graphs.operated import Operated
 
@@ -36,7 +37,9 @@ async def test_a_hand_off_waits_with_its_question_and_holds_no_lease(scene: Oper
     assert question["question"]["reason"] == "not_in_knowledge"
     assert "What is the meaning of life?" in question["question"]["summary"]
     assert await scene.owner() == "awaiting_person"
-    assert answer_schema("hand_off", "answer")["discriminator"]["propertyName"] == "action"
+    schema = answer_schema("hand_off", "answer")
+    assert schema is not None
+    assert schema["discriminator"]["propertyName"] == "action"
     assert await scene.advance() == []
 
 
