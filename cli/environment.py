@@ -1,6 +1,9 @@
 """What commands take from the environment."""
 
+import os
+import sys
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core.crypto import Sealer
@@ -14,6 +17,21 @@ if TYPE_CHECKING:
     from db.pools import Database
 
 CONNECT_TIMEOUT_S = 5
+#: Where `chowk dev` keeps its data unless it is told otherwise.
+HOME = ".chowk"
+
+
+def use_development_stack() -> None:
+    """Without DATABASE_URL, speak to the stack that `chowk dev` runs here, where it runs one; and say so."""
+    if "DATABASE_URL" in os.environ:
+        return
+    from sandbox.development import development_environment
+
+    home = Path(os.environ.get("CHOWK_HOME") or HOME)
+    found = development_environment(home)
+    if found:
+        os.environ.update({name: value for name, value in found.items() if name not in os.environ})
+        sys.stderr.write(f"chowk: DATABASE_URL is not set; this speaks to the development stack of {home}\n")
 
 
 def admin_url() -> str:
@@ -22,6 +40,7 @@ def admin_url() -> str:
     Raises:
         SettingInvalid: it is not set.
     """
+    use_development_stack()
     url = load(DatabaseSettings).admin_url
     if url is None:
         raise SettingInvalid(
@@ -33,6 +52,7 @@ def admin_url() -> str:
 
 def sealer() -> Sealer:
     """The sealer of CHOWK_SECRET_KEY."""
+    use_development_stack()
     return Sealer(load(SecretSettings).key())
 
 
@@ -57,6 +77,7 @@ async def connected() -> "AsyncGenerator[Database, None]":
 
     from db.pools import open_database
 
+    use_development_stack()
     settings = load(DatabaseSettings)
     # The pool would try again and again; a person at a terminal would rather know.
     await (await AsyncConnection.connect(settings.url.get_secret_value(), connect_timeout=CONNECT_TIMEOUT_S)).close()

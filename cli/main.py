@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 from typing_extensions import override
 
-from cli import accounts, api_keys, apps, conversations, dead, doctor, evaluations, processes, tenants
+from cli import accounts, api_keys, apps, conversations, dead, doctor, evaluations, processes, runs, tenants
 from core.errors import ChowkError
 
 #: Libraries whose errors mean that a server does not answer or refuses us; by name, so that none is imported here.
@@ -57,6 +57,7 @@ app.add_typer(accounts.app, name="account")
 app.add_typer(apps.app, name="app")
 app.add_typer(api_keys.app, name="api-key")
 app.add_typer(conversations.app, name="conversation")
+app.add_typer(runs.app, name="runs")
 app.add_typer(dead.app, name="dead")
 app.add_typer(evaluations.app, name="evals")
 

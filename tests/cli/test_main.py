@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -165,3 +166,15 @@ def test_the_module_runs_as_a_program() -> None:
     )  # fmt: skip
     assert ran.returncode == 1
     assert ran.stderr.startswith("chowk: DATABASE_URL")
+
+
+def test_without_a_database_the_development_stack_of_the_home_is_spoken_to_and_named(
+    stack: Stack, slug: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "demo.json").write_text(json.dumps({"database_url": stack.app_url, "redis_url": stack.redis_url}))
+    (tmp_path / "secrets.json").write_text("{}")
+    monkeypatch.setenv("CHOWK_HOME", str(tmp_path))
+    monkeypatch.delenv("DATABASE_URL")
+    result = runner.invoke(app, ["tenant", "list", "--json"])
+    assert slug in [entry["slug"] for entry in json.loads(result.stdout)]
+    assert f"the development stack of {tmp_path}" in result.stderr
