@@ -12,6 +12,7 @@ from importlib.metadata import version
 from fastapi import FastAPI
 
 from api import conversations, dead_letters, health, legal_holds, metrics, run_commands, runs
+from api.agent.routes import agent_routes
 from api.asgi import App, Receive, Scope, Send
 from api.edge import Accept, Edge
 from api.endpoints import Endpoints
@@ -25,6 +26,7 @@ from inbox.blob_store import Blobs
 from inbox.blobs import blobs_of_process
 from inbox.doorbell import open_doorbell
 from rest.api_keys import ApiKeys
+from rest.body_limit import BodyLimit
 from rest.problems import install_problems
 
 WEBHOOKS_PREFIX = "/webhooks/"
@@ -100,6 +102,8 @@ def build_app(parts: Callable[[], AbstractAsyncContextManager[Parts]], *, accept
     )  # fmt: skip
     for module in (conversations, legal_holds, runs, run_commands, dead_letters, health, metrics):
         api.include_router(module.router)
+    api.include_router(agent_routes())
+    api.add_middleware(BodyLimit)
     install_problems(api)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:

@@ -1,13 +1,16 @@
 """Dead letters: what ended badly, why, and what a person can do about it."""
 
+from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
 from typing import Annotated, Literal, TypeAlias
 
-from fastapi import APIRouter, HTTPException, Path, Query
+from fastapi import APIRouter, Depends, HTTPException, Path, Query
+from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from api.state import ProcessDatabase
+from api.state import GraphsLoaded, ProcessDatabase, Ring
+from db.transactions import tenant_tx
 from graphs import dead_letter_acts as acts
 from graphs.dead_letters import (
     LETTER_ID_PATTERN,
@@ -18,6 +21,7 @@ from graphs.dead_letters import (
     parse_letter_id,
 )
 from rest.api_keys import ApiKey, Reader, Writer
+from rest.idempotency import Acting, answer_once
 from rest.pages import LIMIT_DEFAULT, Cursor, CursorPosition, Limit, Page, decode_cursor, page_of
 from rest.problems import problem_responses
 from rest.times import UtcTime
@@ -204,13 +208,17 @@ async def list_letters(
 
 
 @router.post("/retry", summary="Try several again", responses=problem_responses(400))
-async def retry_letters(asked: LettersById | LettersOfKind, key: Writer, database: ProcessDatabase) -> BulkAnswer:
+async def retry_letters(
+    asked: LettersById | LettersOfKind, key: Writer, database: ProcessDatabase, _graphs: GraphsLoaded
+) -> BulkAnswer:
     """Each on its own: one that is refused keeps no other from being tried."""
     return await _act_on_several(asked, key, database, acts.Act("retry", by=key.id))
 
 
 @router.post("/discard", summary="Let several go", responses=problem_responses(400))
-async def discard_letters(asked: DiscardById | DiscardOfKind, key: Writer, database: ProcessDatabase) -> BulkAnswer:
+async def discard_letters(
+    asked: DiscardById | DiscardOfKind, key: Writer, database: ProcessDatabase, _graphs: GraphsLoaded
+) -> BulkAnswer:
     """Each on its own: one that is refused keeps no other from being let go."""
     return await _act_on_several(asked, key, database, acts.Act("discard", by=key.id, reason=asked.reason))
 
@@ -230,31 +238,58 @@ async def get_letter(letter_id: PathLetterId, key: Reader, database: ProcessData
     return DeadLetterDetail.model_validate(shown | {"detail": detail | {"kind": letter.kind}})
 
 
-@router.post("/{letter_id}/retry", summary="Try it again", responses=problem_responses(404, 409))
-async def retry_letter(letter_id: PathLetterId, key: Writer, database: ProcessDatabase) -> ActAnswer:
+@dataclass(frozen=True, slots=True)
+class Settler:
+    """Who settles one dead letter, and what that takes. The key is looked at first."""
+
+    key: Writer
+    database: ProcessDatabase
+    acting: Acting
+    ring: Ring
+    graphs: GraphsLoaded
+
+    async def settle(self, letter_id: str, verb: acts.Verb, *, reason: str = "") -> JSONResponse:
+        """Do it once, and wake whoever carries it out."""
+        letter, act = parse_letter_id(letter_id), acts.Act(verb, by=self.key.id, reason=reason)
+
+        async def settled() -> ActAnswer:
+            await acts.act_on(self.database, self.key.tenant_id, letter, act)
+            return ActAnswer(id=str(letter), outcome="done")
+
+        async with tenant_tx(self.database, self.key.tenant_id, commit="api.dead_letter") as connection:
+            answer = await answer_once(connection, self.acting, settled)
+        self.ring()
+        return answer
+
+
+Settling = Annotated[Settler, Depends()]
+
+
+@router.post(
+    "/{letter_id}/retry", summary="Try it again", response_model=ActAnswer, responses=problem_responses(404, 409)
+)
+async def retry_letter(letter_id: PathLetterId, settler: Settling) -> JSONResponse:
     """Back into its queue. A message is sent once more under the same key, unless it may not leave now."""
-    return await _act_on_one(letter_id, key, database, acts.Act("retry", by=key.id))
+    return await settler.settle(letter_id, "retry")
 
 
-@router.post("/{letter_id}/discard", summary="Let it go", responses=problem_responses(400, 404, 409))
-async def discard_letter(
-    letter_id: PathLetterId, key: Writer, database: ProcessDatabase, asked: Discard | None = None
-) -> ActAnswer:
+@router.post(
+    "/{letter_id}/discard", summary="Let it go", response_model=ActAnswer, responses=problem_responses(400, 404, 409)
+)
+async def discard_letter(letter_id: PathLetterId, settler: Settling, asked: Discard | None = None) -> JSONResponse:
     """It is not tried again. Its row and its cause stay; what it held sealed is erased."""
-    reason = asked.reason if asked else ""
-    return await _act_on_one(letter_id, key, database, acts.Act("discard", by=key.id, reason=reason))
+    return await settler.settle(letter_id, "discard", reason=asked.reason if asked else "")
 
 
-@router.post("/{letter_id}/sent", summary="Say that it was sent", responses=problem_responses(400, 404, 409))
-async def mark_letter_sent(letter_id: PathLetterId, key: Writer, database: ProcessDatabase) -> ActAnswer:
+@router.post(
+    "/{letter_id}/sent",
+    summary="Say that it was sent",
+    response_model=ActAnswer,
+    responses=problem_responses(400, 404, 409),
+)
+async def mark_letter_sent(letter_id: PathLetterId, settler: Settling) -> JSONResponse:
     """Only for an effect whose outcome is unclear, by someone who looked whether it arrived."""
-    return await _act_on_one(letter_id, key, database, acts.Act("mark_sent", by=key.id))
-
-
-async def _act_on_one(letter_id: str, key: ApiKey, database: ProcessDatabase, act: acts.Act) -> ActAnswer:
-    letter = parse_letter_id(letter_id)
-    await acts.act_on(database, key.tenant_id, letter, act)
-    return ActAnswer(id=str(letter), outcome="done")
+    return await settler.settle(letter_id, "mark_sent")
 
 
 async def _act_on_several(

@@ -115,5 +115,5 @@ def _context(runtime: RunRuntime, run: ClaimedRun, start: RunStart) -> RunContex
         chat_model=runtime.chat_model,
         clock=runtime.clock,
         dry_run=run.dry_run,
-        receipts_of=None if start.origin is None else RunId(start.origin.run_id),
+        receipts_of=None if start.origin is None else RunId(start.origin.receipts_of),
     )

@@ -21,7 +21,7 @@ from graphs.registry import graph_named
 PromptChoice: TypeAlias = Literal["recorded", "current"]
 
 SOURCE = """
-SELECT id, conversation_id, graph, thread_id, graph_version, prompt_refs, input, origin
+SELECT id, conversation_id, graph, thread_id, graph_version, prompt_refs, input, origin, dry_run
 FROM core.runs WHERE id = %s
 """
 
@@ -148,6 +148,8 @@ async def _insert(
         "thread_id": source["thread_id"],
         "checkpoint_id": beginning.checkpoint_id,
         "values": beginning.values,
+        "graph_version": source["graph_version"],
+        "receipts_of": source["origin"]["receipts_of"] if source["dry_run"] else source["id"],
     }
     given = source["input"] | beginning.values if beginning.checkpoint_id is None else source["input"]
     await connection.execute(

@@ -24,7 +24,8 @@ AND l.lease_until < now()
 
 #: The recursion steps from one tenant with work to the next, each a single probe of the index. More are looked at than
 #: are taken, because other workers lock some of them at the same moment. The array keeps the planner, whose statistics
-#: of a queue are always stale, from scanning the queue once per candidate.
+#: of a queue are always stale, from scanning the queue once per candidate. `crowded`: a conversation had more than one
+#: run among those that were looked at, so there may be others behind it that nobody has looked at.
 CLAIM = f"""
 WITH RECURSIVE overdue AS (
   UPDATE core.runs SET state = 'queued' WHERE state = 'waiting' AND due_at <= now()
@@ -64,7 +65,7 @@ SET state = 'running', fence = leased.fence, lease_until = leased.lease_until, a
     worker = %(worker)s, started_at = coalesce(r.started_at, clock_timestamp())
 FROM leased WHERE r.id = leased.run_id
 RETURNING r.id, r.tenant_id, r.conversation_id, r.lease_id, r.kind, r.graph, r.thread_id, r.dry_run, r.fence,
-          r.attempts, r.trace_id
+          r.attempts, r.trace_id, (SELECT count(*) FROM due) > (SELECT count(*) FROM one_each) AS crowded
 """
 
 EXTEND = """
@@ -117,9 +118,15 @@ class KeptRuns:
 
 async def claim_runs(database: Database, *, worker: str, limit: int) -> list[ClaimedRun]:
     """Claim up to `limit` due runs, one of each conversation; `worker` names this process for operators."""
-    keys: dict[str, Any] = {"limit": limit, "lease_s": load(TurnSettings).lease_s, "worker": worker}
+    keys: dict[str, Any] = {"lease_s": load(TurnSettings).lease_s, "worker": worker}
+    rows: list[DictRow] = []
     async with queue_tx(database, commit="runs.claim") as connection:
-        rows = await (await connection.execute(CLAIM.encode(), keys)).fetchall()
+        while len(rows) < limit:
+            claim = await connection.execute(CLAIM.encode(), keys | {"limit": limit - len(rows)})
+            claimed = await claim.fetchall()
+            rows += claimed
+            if not claimed or not claimed[0]["crowded"]:
+                break
     return [_claimed(row) for row in rows]
 
 

@@ -54,7 +54,7 @@ SELECT c.owner, c.superseded_in_a_row, c.account_id, r.cancel_requested_at IS NO
   EXISTS (
     SELECT FROM messages m WHERE m.id = ANY(%(taken)s) AND m.run_id <> %(run_id)s) AS answered_elsewhere
 FROM held, core.runs r JOIN conversations c ON c.id = r.conversation_id
-WHERE r.id = %(run_id)s AND r.fence = %(fence)s AND r.state = 'running' FOR UPDATE OF c
+WHERE r.id = %(run_id)s AND r.fence = %(fence)s AND r.state = 'running' FOR UPDATE OF r, c
 """
 
 FINISH = """

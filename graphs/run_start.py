@@ -12,7 +12,7 @@ from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
 from checkpoints.threads import forget_run
-from core.errors import FenceLost
+from core.errors import Conflict, FenceLost
 from core.ids import CommandId, new_id
 from db.pools import Connection, Database
 from db.transactions import tenant_tx
@@ -71,6 +71,10 @@ class Origin:
     #: None: from its start.
     checkpoint_id: str | None
     values: Mapping[str, Any]  # Any: JSON
+    #: The version of the graph that stored the checkpoint.
+    graph_version: str
+    #: The run that really made the calls which a dry run is answered with.
+    receipts_of: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +106,7 @@ async def start_run(database: Database, run: ClaimedRun, pins: Pins) -> RunStart
 
     Raises:
         FenceLost: another process holds the run by now.
+        Conflict: it was to begin at a checkpoint of another version of its graph.
     """
     graph = graph_named(run.graph)
     keys: dict[str, Any] = {"run_id": run.run_id, "fence": run.fence}
@@ -111,6 +116,7 @@ async def start_run(database: Database, run: ClaimedRun, pins: Pins) -> RunStart
             raise FenceLost(f"run {run.run_id} is no longer held under fence {run.fence}")
         if row["cancelled"]:
             return "cancelled"
+        _refuse_old_checkpoint(run, row, graph)
         if row["graph_version"] is None:
             values = await _values(connection, run, row)
             if values is None:
@@ -120,6 +126,15 @@ async def start_run(database: Database, run: ClaimedRun, pins: Pins) -> RunStart
             await _begin_anew(connection, run, row, graph)
         answers = row["answers"] | await _default_answers(connection, run, row)
     return RunStart(graph, row["input"], row["prompt_refs"], row["next_step"], answers, _origin(row))
+
+
+def _refuse_old_checkpoint(run: ClaimedRun, row: DictRow, graph: RegisteredGraph) -> None:
+    origin = row["origin"]
+    if origin is not None and origin["checkpoint_id"] is not None and origin["graph_version"] != graph.version:
+        raise Conflict(
+            f"run {run.run_id} was to begin at a checkpoint of version {origin['graph_version']} of {graph.name}, which"
+            f" is at {graph.version} now: fork run {origin['run_id']} from its start"
+        )
 
 
 async def _values(connection: Connection, run: ClaimedRun, row: DictRow) -> dict[str, Any] | None:  # Any: JSON

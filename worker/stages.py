@@ -25,6 +25,7 @@ from inbox.split import split_due
 from inbox.sweep import sweep
 from outbox.begin import Sending
 from outbox.deliver import send, take_up_conversation, take_up_due
+from rest.idempotency import forget_answers
 from worker.handlers import job_handlers
 from worker.loop import Stage, Work, WorkLoop
 from worker.runtime import Runtime
@@ -167,10 +168,12 @@ def _orphans(runtime: Runtime) -> Stage:
 
 
 def _daily(runtime: Runtime) -> Stage:
-    """Schedule what every tenant has done once a day, unless it is scheduled already, and forget jobs of long ago."""
+    """Schedule what every tenant has done once a day, unless it is scheduled already, and forget what is long over."""
 
     async def claim(room: int, _loop: WorkLoop) -> int:
         await schedule_daily(runtime.database)
+        async with queue_tx(runtime.database, commit="answers.forget") as connection:
+            await forget_answers(connection)
         return room if await forget_jobs(runtime.database) else 0
 
     return Stage(name="daily", claim=claim, poll_s=DAILY_LOOK_EVERY_S)

@@ -62,7 +62,9 @@ def test_the_document_describes_every_route_and_its_problems(server: Server) -> 
         "/v1/dead-letters", "/v1/dead-letters/retry", "/v1/dead-letters/discard", "/v1/dead-letters/{letter_id}",
         "/v1/dead-letters/{letter_id}/retry", "/v1/dead-letters/{letter_id}/discard",
         "/v1/dead-letters/{letter_id}/sent",
-        "/v1/runs/{run_id}", "/v1/runs/{run_id}/steps", "/healthz", "/readyz", "/metrics",
+        "/v1/runs", "/v1/runs/{run_id}", "/v1/runs/{run_id}/steps", "/v1/runs/{run_id}/comparison",
+        "/v1/runs/{run_id}/resume", "/v1/runs/{run_id}/cancel", "/v1/runs/{run_id}/fork", "/v1/runs/{run_id}/replay",
+        "/healthz", "/readyz", "/metrics",
     }  # fmt: skip
     assert document["info"]["title"] == "Chowk"
     assert {"HTTPBearer", "APIKeyHeader"} <= set(document["components"]["securitySchemes"])
