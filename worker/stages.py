@@ -56,7 +56,7 @@ def stages_of(runtime: Runtime, lanes: Sequence[str]) -> list[Stage]:
     if "interactive" in lanes:
         stages += [_split(runtime), _explode(runtime), _runs(runtime)]
     if "background" in lanes:
-        stages += [_sweep(runtime), _orphans(runtime), _daily(runtime)]
+        stages += [_sweep(runtime), _orphans(runtime), daily(runtime)]
     return stages
 
 
@@ -167,7 +167,7 @@ def _orphans(runtime: Runtime) -> Stage:
     return Stage(name="orphans", claim=claim, poll_s=ORPHANS_EVERY_S)
 
 
-def _daily(runtime: Runtime) -> Stage:
+def daily(runtime: Runtime) -> Stage:
     """Schedule what every tenant has done once a day, unless it is scheduled already, and forget what is long over."""
 
     async def claim(room: int, _loop: WorkLoop) -> int:

@@ -2,10 +2,9 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 
-from db.transactions import tenant_tx
-from graphs.commands import resume
 from inbox.sweep import sweep
 from tests.builders import a_text
+from tests.crash.housekeeping import housekeeping
 from tests.crash.operators import operators
 from tests.crash.troubles import troubles
 from tests.crash.twenty_steps import twenty_steps
@@ -35,9 +34,10 @@ async def conversation(world: World) -> None:
         a_text("What is the meaning of life?", sender=WONDERS, wamid="wamid.wonders", timestamp=TIMESTAMP),
     )
     await talk(world)
-    for run in await world.rows(WAITING):
-        async with tenant_tx(world.database, world.tenant_id, commit="test") as connection:
-            await resume(connection, run["id"], answer=REPLY, by="test")
+    async with world.api() as api:
+        for run in await world.rows(WAITING):
+            answered = await api.post(f"/v1/runs/{run['id']}/resume", json={"answer": REPLY})
+            assert answered.status_code == 202, answered.text
     await talk(world)
     await sweep(world.database, world.sealer)
 
@@ -47,4 +47,5 @@ JOURNEYS: Mapping[str, Journey] = {
     "twenty_steps": twenty_steps,
     "troubles": troubles,
     "operators": operators,
+    "housekeeping": housekeeping,
 }

@@ -1,10 +1,5 @@
 """An operator's day: knowledge is published, a run is forked from its middle, dead letters are settled."""
 
-from core.ids import RunId
-from db.transactions import tenant_tx
-from graphs.dead_letter_acts import Act, act_on
-from graphs.dead_letters import list_dead_letters, parse_letter_id
-from graphs.fork_commands import fork
 from memory.articles import Article
 from memory.publishing import publish_articles
 from models.embedder import local_embedder
@@ -38,18 +33,18 @@ async def operators(world: World) -> None:
 async def _fork(world: World) -> None:
     if not await world.rows(FORKED):
         (middle,) = await world.rows(MIDDLE)
-        async with tenant_tx(world.database, world.tenant_id, commit="test") as connection:
-            await fork(
-                connection, RunId(middle["run_id"]), checkpoint_id=middle["checkpoint_id"],
-                values={"summary": "edited"}, by="test",
-            )  # fmt: skip
+        await world.chowk(
+            "runs", "fork", middle["run_id"], "--checkpoint", middle["checkpoint_id"], "--set", 'summary="edited"'
+        )
     await world.work()
 
 
 async def _settle(world: World) -> None:
     """Try each once more, then let it go."""
-    for verb in ("retry", "discard"):
-        for letter in await list_dead_letters(world.database, world.tenant_id, limit=50):
-            await act_on(world.database, world.tenant_id, parse_letter_id(letter.id), Act(verb, by="test"))
-        if verb == "retry":
-            await troubles(world)
+    async with world.api() as api:
+        for verb in ("retry", "discard"):
+            for letter in (await api.get("/v1/dead-letters?limit=50")).json()["items"]:
+                settled = await api.post(f"/v1/dead-letters/{letter['id']}/{verb}")
+                assert settled.status_code == 200, settled.text
+            if verb == "retry":
+                await troubles(world)

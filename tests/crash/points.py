@@ -5,9 +5,14 @@ from collections.abc import Mapping
 #: Transactions that only look: killed there, a process leaves nothing behind.
 LOOKS = frozenset(
     {
-        "api.conversation", "api.conversations", "api.messages", "api.run", "api.run_steps", "api_key",
+        "agent.created_run", "agent.history", "agent.look", "agent.run", "agent.runs", "agent.state", "agent.thread",
+        "agent.thread_count", "agent.threads", "api.conversation", "api.conversations", "api.legal_hold",
+        "api.messages", "api.run", "api.run_comparison", "api.run_steps", "api.runs", "api_key", "cli.run_compare",
+        "cli.run_show", "cli.run_wait", "cli.runs", "dead_letters.look", "dead_letters.look_unrouted",
+        "dead_letters.tenant_of", "dead_letters.tenants", "doctor.account", "doctor.secrets", "inbox.orphans",
         "knowledge.compared", "knowledge.search", "probe.depths", "probe.version", "prompt_text", "receipts.read",
-        "runs.next", "tenants", "webhook_source",
+        "runs.look", "runs.newest", "runs.next", "runs.tenant_of", "tenants", "tenants.versions", "unrouted.read",
+        "webhook_source",
     }
 )  # fmt: skip
 
@@ -15,6 +20,7 @@ PASSED_ON: Mapping[str, tuple[str, ...]] = {
     "conversation": (
         "accept", "inbox.claim", "inbox.split", "events.claim", "explode", "runs.claim", "runs.extend", "run.start",
         "checkpoint", "checkpoint_writes", "run.commit", "outbox.claim", "outbox.begin", "outbox.outcome",
+        "api.run_command",
     ),
     "twenty_steps": ("receipts.open", "receipts.store"),
     "troubles": (
@@ -22,10 +28,23 @@ PASSED_ON: Mapping[str, tuple[str, ...]] = {
         "jobs.retry", "jobs.bury", "jobs.finish", "jobs.release", "sweep.close", "sweep.erase",
     ),
     "operators": (
-        "knowledge.published", "run.seed", "dead_letters.act", "dead_letters.retry_body", "dead_letters.discard_body",
+        "knowledge.published", "cli.run_command", "run.seed", "api.dead_letter", "dead_letters.act",
+        "dead_letters.retry_body", "dead_letters.discard_body",
         "dead_letters.retry_event", "dead_letters.discard_event",
     ),
+    "housekeeping": (
+        "prompts.record", "cli.api_key", "api.legal_hold_set", "api.legal_hold_release", "cli.legal_hold",
+        "checkpoints.schedule_daily", "answers.forget", "jobs.forget", "checkpoints.prune", "checkpoints.expire",
+        "unrouted.route",
+    ),
 }  # fmt: skip
+
+#: What an administrator's command commits is killed at where it is tested.
+KILLED_IN: Mapping[str, str] = {
+    "migrate.core": "tests/db/test_migrate.py",
+    "migrate.tenant": "tests/db/test_migrate.py",
+    "provision.tenant": "tests/db/test_provision.py",
+}
 
 POINTS = [
     (journey, f"{commit}.{side}")

@@ -4,14 +4,18 @@ A journey does what is left to do, so it can be walked again after it was killed
 outside has a fixed name: the same webhook again is the same bytes.
 """
 
+import asyncio
+import tempfile
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import httpx
 from langgraph.runtime import RunControl
 
+from cli.main import app
 from core.crypto import Sealer
 from core.http import provider_client
 from core.ids import AccountId, TenantId
@@ -32,6 +36,7 @@ from models.offline.chat import OfflineChatModel
 from outbox.begin import Sending
 from outbox.deliver import Outbox, send, take_up_due
 from prompts.loader import prompt_refs
+from tests.api.conftest import running
 from tests.builders import a_body, a_change, a_status
 
 #: A customer who asks what the organisation knows, and one who asks what it does not.
@@ -47,6 +52,9 @@ class Place:
     account_id: str
     phone_number_id: str
     provider_url: str
+    slug: str
+    admin_url: str
+    api_key: str
     #: Of a journey that is one run alone.
     run_id: str = ""
 
@@ -96,6 +104,18 @@ class World:
                 correlation = body["biz_opaque_callback_data"]
                 status = a_status(f"wamid.{number}", "delivered", recipient=body["to"], correlation=correlation)
                 await self.receive(status, field="statuses")
+
+    @asynccontextmanager
+    async def api(self) -> AsyncGenerator[httpx.AsyncClient]:
+        """The API in this process, asked by somebody who may act."""
+        with tempfile.TemporaryDirectory() as blobs:
+            async with running(self.database, self.sealer, Path(blobs)) as started:
+                started.client.headers["authorization"] = f"Bearer {self.place.api_key}"
+                yield started.client
+
+    async def chowk(self, *arguments: str) -> None:
+        """Run a command in this process; commands have an event loop of their own, so on another thread."""
+        await asyncio.to_thread(app, [*arguments], standalone_mode=False)
 
     async def window_passes(self) -> None:
         """The provider has had its time to speak of what it was sent."""
