@@ -26,6 +26,7 @@ NOW = "UPDATE core.jobs SET due_at = now() WHERE state = 'queued' RETURNING 1"
 
 async def housekeeping(world: World) -> None:
     await (await open_runtime()).close()
+    world.handlers = job_handlers(_runtime(world))
     await world.receive(a_text("When are you open?", sender=ASKS, wamid="wamid.opens", timestamp=TIMESTAMP))
     await world.work()
     await _keys_and_holds(world)
@@ -46,9 +47,13 @@ async def _keys_and_holds(world: World) -> None:
     await world.chowk("conversation", "release", conversation["id"], *held)
 
 
+def _runtime(world: World) -> Any:
+    """As much of a worker's runtime as its daily work needs."""
+    return SimpleNamespace(database=world.database)
+
+
 async def _daily(world: World) -> None:
-    runtime = cast("Any", SimpleNamespace(database=world.database))
-    world.handlers = job_handlers(runtime)
+    runtime = _runtime(world)
     (conversation,) = await world.rows(CONVERSATION)
     if not await world.rows("SELECT 1 FROM core.jobs WHERE kind = %s", PRUNE_JOB):
         async with tenant_tx(world.database, world.tenant_id, commit="test") as connection:
