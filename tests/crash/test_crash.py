@@ -41,7 +41,7 @@ END_STATE = {
     "effects": """SELECT kind, state, payload->>'text' AS text, delivery FROM core.effects
         WHERE kind <> 'read_and_typing' ORDER BY 1, 2, 3""",
     "events": "SELECT kind, state FROM core.inbox_events ORDER BY 1, 2",
-    "jobs": "SELECT kind, state FROM core.jobs ORDER BY 1, 2",
+    "jobs": "SELECT DISTINCT kind, state FROM core.jobs ORDER BY 1, 2",
     "holds": "SELECT legal_hold_reason FROM conversations WHERE legal_hold_reason IS NOT NULL",
     "keys": "SELECT name FROM core.api_keys WHERE name = 'crash'",
 }
