@@ -49,7 +49,8 @@ WITH held AS (
 ), steps AS (
   INSERT INTO core.run_steps (run_id, tenant_id, checkpoint_id, position, node, namespace, author, attempt, started_at,
     duration_ms, tokens_in, tokens_out, cost_usd_micros, prompt_ref, tool_calls, memory_hits, state_diff, error)
-  SELECT %(run_id)s, current_user, %(forkable_id)s, step.* FROM jsonb_to_recordset(%(steps)s) AS step (
+  SELECT %(run_id)s, current_user, CASE WHEN step.namespace = '' THEN %(checkpoint_id)s END, step.*
+  FROM jsonb_to_recordset(%(steps)s) AS step (
     position integer, node text, namespace text, author text, attempt smallint, started_at timestamptz,
     duration_ms double precision, tokens_in integer, tokens_out integer, cost_usd_micros bigint, prompt_ref text,
     tool_calls jsonb, memory_hits jsonb, state_diff jsonb, error text)
@@ -141,7 +142,6 @@ class RunSaver(TenantSaver):
             "thread_id": thread_id,
             "checkpoint_ns": namespace,
             "checkpoint_id": checkpoint["id"],
-            "forkable_id": None if namespace else checkpoint["id"],
             "parent_id": configurable.get("checkpoint_id"),
             "checkpoint": Jsonb({**checkpoint, "channel_values": inline}),
             "metadata": Jsonb(get_serializable_checkpoint_metadata(config, metadata)),
