@@ -29,5 +29,10 @@ def signed_text(
         "entry": [{"id": "102290129340398", "changes": [{"value": value, "field": "messages"}]}],
     }
     body = json.dumps(envelope, separators=(",", ":")).encode()
+    return body, signed_headers(body, app_secret=app_secret)
+
+
+def signed_headers(body: bytes, *, app_secret: str) -> dict[str, str]:
+    """The headers that Meta posts this body with."""
     signature = hmac.new(app_secret.encode(), body, hashlib.sha256).hexdigest()
-    return body, {"x-hub-signature-256": f"sha256={signature}", "content-type": "application/json"}
+    return {"x-hub-signature-256": f"sha256={signature}", "content-type": "application/json"}

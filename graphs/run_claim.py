@@ -16,10 +16,12 @@ from core.settings import TurnSettings, load
 from db.pools import Database
 from db.transactions import queue_tx
 
-#: What may be advanced by whoever asks now. What waits for an answer becomes so when its time is over.
+#: What may be advanced by whoever asks now: nothing new before what has begun on the same lease, which would find its
+#: thread taken and begin anew. What waits for an answer becomes free when its time is over.
 FREE = """
 r.state IN ('queued', 'running') AND r.due_at <= now() AND (r.lease_until IS NULL OR r.lease_until < now())
-AND l.lease_until < now()
+AND l.lease_until < now() AND (r.state = 'running' OR NOT EXISTS (
+  SELECT FROM core.runs begun WHERE begun.lease_id = r.lease_id AND begun.state = 'running'))
 """
 
 #: The recursion steps from one tenant with work to the next, each a single probe of the index. More are looked at than

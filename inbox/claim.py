@@ -10,7 +10,7 @@ from typing import Any, Final, TypeAlias
 from db.pools import Connection, Database
 from db.transactions import queue_tx
 
-LEASE_S: Final = 30
+LEASE_S: Final = 5
 #: A row that was claimed this often and never finished kills its worker; `inbox.sweep` makes it a dead letter.
 ATTEMPTS_MAX: Final = 5
 #: How many times as many rows are looked at as are taken, because other workers lock some at the same moment.

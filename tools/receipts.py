@@ -90,7 +90,8 @@ def call_key(tenant_id: TenantId, run_id: RunId, *, path: str, step: int, index:
     """The key of one call: 64 hex digits, the same however often its step is taken, whatever ids the model makes up.
 
     `path` is the path of nodes without ids (`reply/tools`), `step` counts within that namespace (LangGraph's
-    `langgraph_step`), `index` is the place of the call in its AIMessage, 0 for a node that makes its one call itself.
+    `langgraph_step`), `index` is the place of the call in its AIMessage. A node that makes its one call itself passes
+    step 0 and index 0: its path says where it is, in every version of its graph.
     A node with an agent inside may be visited once in a run: a second visit has the same path and steps.
     """
     return stable_key(tenant_id, run_id, path, "call", str(step), str(index))

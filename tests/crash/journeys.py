@@ -6,6 +6,7 @@ from inbox.sweep import sweep
 from tests.builders import a_text
 from tests.crash.housekeeping import housekeeping
 from tests.crash.operators import operators
+from tests.crash.tools import tools
 from tests.crash.troubles import troubles
 from tests.crash.twenty_steps import twenty_steps
 from tests.crash.world import ASKS, TIMESTAMP, WONDERS, World
@@ -48,4 +49,5 @@ JOURNEYS: Mapping[str, Journey] = {
     "troubles": troubles,
     "operators": operators,
     "housekeeping": housekeeping,
+    "tools": tools,
 }

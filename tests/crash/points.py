@@ -37,6 +37,7 @@ PASSED_ON: Mapping[str, tuple[str, ...]] = {
         "checkpoints.schedule_daily", "answers.forget", "jobs.forget", "checkpoints.prune", "checkpoints.expire",
         "unrouted.route",
     ),
+    "tools": ("agent.copy_thread", "agent.update_state", "agent.create_run", "agent.cancel_run"),
 }  # fmt: skip
 
 #: What an administrator's command commits is killed at where it is tested.

@@ -8,6 +8,7 @@ from core.crypto import Sealer
 from db.pools import Database
 from tests.conftest import Stack
 from tests.graphs.operated import Operated, operated
+from tests.tools.acting_service import ActingService, acting_service
 
 
 @pytest.fixture
@@ -15,3 +16,10 @@ async def scene(stack: Stack, database: Database, sealer: Sealer) -> AsyncIterat
     """An organisation of this test alone."""
     async with operated(stack, database, sealer) as made:
         yield made
+
+
+@pytest.fixture
+async def service() -> AsyncIterator[ActingService]:
+    """A service that acts when it is called."""
+    async with acting_service() as opened:
+        yield opened

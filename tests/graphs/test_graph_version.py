@@ -5,7 +5,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from typing import Any, cast
 
 import pytest
@@ -23,7 +23,7 @@ from graphs.state import ConversationState
 from prompts.loader import prompt_refs
 from tests.graphs.operated import Operated
 from tests.graphs.paying import NODES, nothing, paying
-from tests.tools.acting_service import ActingService, acting_service
+from tests.tools.acting_service import ActingService
 from tools.context import RunContext
 
 REPLY = {"action": "reply", "text": "Forty-two, says our colleague."}
@@ -35,12 +35,6 @@ BEGINNINGS = """
 SELECT metadata->>'run_id' AS run_id FROM checkpoints WHERE checkpoint_ns = '' AND metadata->>'source' = 'input'
 ORDER BY checkpoint_id
 """
-
-
-@pytest.fixture
-async def service() -> AsyncIterator[ActingService]:
-    async with acting_service() as opened:
-        yield opened
 
 
 async def killed_under_version_1(scene: Operated, service: ActingService, place: str) -> None:
@@ -119,8 +113,9 @@ def waiting_otherwise() -> Mapping[str, RegisteredGraph]:
 
     def build(saver: BaseCheckpointSaver[Any] | None) -> ConversationGraph:
         graph = StateGraph(ConversationState, context_schema=RunContext)
+        acts: Mapping[str, Any] = {"prepare": nothing, "ask_a_person": wait, "note": nothing, "settle": settle}
         before = START
-        for name, act in (("prepare", nothing), ("ask_a_person", wait), ("note", nothing), ("settle", settle)):
+        for name, act in acts.items():
             graph.add_node(name, act)
             graph.add_edge(before, name)
             before = name

@@ -6,7 +6,8 @@ import os
 import signal
 import sys
 from asyncio.subprocess import Process
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from sandbox.process_table import read_entry
 from tests.eventually import eventually
 from tests.graphs.operated import Operated
 from tests.graphs.paying import NODES, paying
-from tests.tools.acting_service import ActingService, acting_service
+from tests.tools.acting_service import ActingService
 
 #: The shortest there is, in whole seconds.
 LEASE_S = "1"
@@ -32,18 +33,19 @@ STORED = {
 }
 
 
-@pytest.fixture
-async def service() -> AsyncIterator[ActingService]:
-    async with acting_service() as opened:
-        yield opened
-
-
-async def a_process(scene: Operated, service: ActingService, **environment: str) -> Process:
+@asynccontextmanager
+async def a_process(scene: Operated, service: ActingService, **environment: str) -> AsyncGenerator[Process]:
     """Advances the scene's runs; stops where `CHOWK_FAULT` says."""
     order = {"tenant_id": scene.tenant_id, "url": service.url, "stops": True}
-    return await asyncio.create_subprocess_exec(
+    process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "tests.graphs.paying", json.dumps(order), env=os.environ | environment
     )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
 
 
 async def sleeps(process: Process) -> None:
@@ -69,22 +71,22 @@ async def test_a_process_that_slept_past_its_lease_writes_nothing_when_it_wakes(
 ) -> None:
     monkeypatch.setattr(graphs.registry, "GRAPHS", paying(service.url, "1"))
     await scene.hear("Please pay")
-    zombie = await a_process(scene, service, CHOWK_FAULT=place, CHOWK_TURN_LEASE_S=LEASE_S)
-    await sleeps(zombie)
+    async with a_process(scene, service, CHOWK_FAULT=place, CHOWK_TURN_LEASE_S=LEASE_S) as zombie:
+        await sleeps(zombie)
 
-    async def taken_over() -> bool:
-        return bool(await scene.advance())
+        async def taken_over() -> bool:
+            return bool(await scene.advance())
 
-    await eventually(taken_over)
-    (run,) = await scene.rows("SELECT * FROM core.runs")
-    assert (run["state"], run["outcome"], run["attempts"], run["fence"]) == ("succeeded", "answered", 2, 2)
-    assert await scene.nodes(run["id"]) == list(NODES["1"])
-    before = await everything(scene)
-    zombie.send_signal(signal.SIGCONT)
-    assert await zombie.wait() == 0
-    assert await everything(scene) == before
-    assert sorted(service.acts.values()) == [1, 1, 1]
-    (receipts,) = await scene.rows("SELECT count(*) AS n FROM core.call_receipts WHERE state = 'done'")
-    assert receipts["n"] == 3
-    (sent,) = await scene.sent()
-    assert sent["text"].startswith("Paid a: act_")
+        await eventually(taken_over)
+        (run,) = await scene.rows("SELECT * FROM core.runs")
+        assert (run["state"], run["outcome"], run["attempts"], run["fence"]) == ("succeeded", "answered", 2, 2)
+        assert await scene.nodes(run["id"]) == list(NODES["1"])
+        before = await everything(scene)
+        zombie.send_signal(signal.SIGCONT)
+        assert await zombie.wait() == 0
+        assert await everything(scene) == before
+        assert sorted(service.acts.values()) == [1, 1, 1]
+        (receipts,) = await scene.rows("SELECT count(*) AS n FROM core.call_receipts WHERE state = 'done'")
+        assert receipts["n"] == 3
+        (sent,) = await scene.sent()
+        assert sent["text"].startswith("Paid a: act_")

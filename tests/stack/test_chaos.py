@@ -1,4 +1,4 @@
-"""Every process is killed under load; nothing acknowledged is lost or answered twice."""
+"""Everything a running stack stands on dies under load; nothing acknowledged is lost, nothing is done twice."""
 
 import os
 import shutil
@@ -9,18 +9,26 @@ import httpx
 import psycopg
 import pytest
 
-from bench.chaos import rage
+from bench.chaos.run import run_chaos
+from bench.chaos.scenario import schedule_of
 from bench.running_stack import RunningStack, start, stop
 from tests.embedded import make_home, processes_of
 
+SEED, SECONDS, RATE_PER_S = 6, 18, 3
+
 
 @pytest.mark.chaos
-@pytest.mark.timeout(300)
-async def test_killing_every_process_under_load_loses_nothing_and_repeats_nothing(product: RunningStack) -> None:
-    verdict = await rage(product, messages=40, rate_per_s=4, kill_every_s=1.5)
-    assert verdict.holds, verdict
-    assert verdict.answered_once == verdict.acknowledged == 40
-    assert sum(verdict.kills.values()) >= 5
+@pytest.mark.timeout(600)
+async def test_a_short_chaos_ends_as_if_nothing_had_died() -> None:
+    """Judged by its end alone: how fast it recovers is `make chaos`'s to say, on a machine of its own."""
+    home = make_home()
+    report = await run_chaos(schedule_of(SEED, SECONDS, RATE_PER_S), home, redis_dead=False, say=print)
+    again = f"python -m bench.chaos --seed {SEED} --seconds {SECONDS} --rate {RATE_PER_S}; {home} is kept"
+    assert report.violations == [], again
+    assert sum(report.figures["kills"].values()) >= 5, again
+    assert report.figures["events_acknowledged"] >= SECONDS * RATE_PER_S
+    assert processes_of(home) == []
+    shutil.rmtree(home)
 
 
 @pytest.mark.chaos
@@ -35,7 +43,7 @@ def test_killing_the_idle_postmaster_is_survived(product: RunningStack) -> None:
             answer = httpx.get(f"{facts['base_url']}/v1/conversations", headers=headers, timeout=5)
         except httpx.HTTPError:
             continue
-        if answer.status_code == httpx.codes.OK and product.pids("postgres")[:1] != [postmaster]:
+        if answer.is_success and product.pids("postgres")[:1] != [postmaster]:
             break
         time.sleep(0.2)
     else:

@@ -49,6 +49,7 @@ CREATE UNIQUE INDEX runs_one_queued_turn ON core.runs (conversation_id)
   WHERE kind = 'turn' AND state = 'queued' AND started_at IS NULL;
 DROP INDEX core.runs_due;
 CREATE INDEX runs_due ON core.runs (tenant_id, due_at) WHERE state IN ('queued', 'running');
+CREATE INDEX runs_begun ON core.runs (lease_id) WHERE state = 'running';
 CREATE INDEX runs_waiting_due ON core.runs (due_at) WHERE state = 'waiting';
 CREATE INDEX runs_of_tenant ON core.runs (tenant_id, created_at, id);
 CREATE INDEX runs_of_thread ON core.runs (thread_id, created_at);
