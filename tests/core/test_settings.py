@@ -3,7 +3,7 @@ import base64
 import pytest
 
 from core.errors import SettingInvalid
-from core.settings import DatabaseSettings, ModelSettings, SecretSettings, TurnSettings, load
+from core.settings import DatabaseSettings, ModelSettings, RedisSettings, SecretSettings, TurnSettings, load
 
 
 def test_a_missing_setting_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -38,3 +38,9 @@ def test_a_model_is_offline_or_has_a_provider(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("CHOWK_MODEL", "gemini")
     with pytest.raises(SettingInvalid, match="CHOWK_MODEL"):
         load(ModelSettings)
+
+
+def test_a_variable_that_only_has_a_fields_name_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("URL", "redis://elsewhere:1/0")
+    monkeypatch.delenv("REDIS_URL", raising=False)
+    assert load(RedisSettings).url.get_secret_value() == "redis://127.0.0.1:6379/0"
