@@ -31,12 +31,13 @@ END_STATE = {
     "messages": """SELECT direction, author, text, status, run_id IS NOT NULL AS by_run FROM messages m
         ORDER BY (SELECT min(text) FROM messages other WHERE other.conversation_id = m.conversation_id), sequence""",
     "owners": "SELECT owner, hand_off_reason FROM conversations ORDER BY 1, 2",
-    "runs": "SELECT kind, graph, state, outcome, interrupts FROM core.runs ORDER BY 1, 2, 3, 4",
+    "runs": """SELECT kind, graph, state, outcome, jsonb_array_length(interrupts) AS questions FROM core.runs
+        ORDER BY 1, 2, 3, 4""",
     "steps": """SELECT r.graph, r.outcome, array_agg(s.namespace || ':' || s.node ORDER BY s.position) AS nodes,
           array_agg(s.position ORDER BY s.position) AS positions
         FROM core.run_steps s JOIN core.runs r ON r.id = s.run_id GROUP BY r.id, r.graph, r.outcome ORDER BY 1, 2, 3""",
     "commands": """SELECT DISTINCT kind, state,
-          payload - '{run_id,thread_id,checkpoint_id,receipts_of}'::text[] AS payload
+          payload - '{run_id,thread_id,checkpoint_id,receipts_of,values}'::text[] AS payload
         FROM core.run_commands ORDER BY 1, 2""",
     "effects": """SELECT kind, state, payload->>'text' AS text, delivery FROM core.effects
         WHERE kind <> 'read_and_typing' ORDER BY 1, 2, 3""",
