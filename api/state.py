@@ -10,13 +10,13 @@ from fastapi import Depends, Path, Request
 from db.pools import Database
 
 
-def _database(request: Request) -> Database:
+async def _database(request: Request) -> Database:
     database = request.app.state.database
     assert isinstance(database, Database)
     return database
 
 
-def _ring(request: Request) -> Callable[[], None]:
+async def _ring(request: Request) -> Callable[[], None]:
     ring: Callable[[], None] = request.app.state.ring
     return ring
 

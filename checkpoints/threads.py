@@ -1,5 +1,7 @@
 """Threads: the chain of checkpoints that a run, or a conversation's runs one after the other, stand on."""
 
+from dataclasses import dataclass
+
 from core.errors import NotFound
 from core.ids import RunId
 from db.pools import Connection
@@ -32,14 +34,30 @@ FROM source
 ON CONFLICT DO NOTHING
 """
 
-KEPT = """
-SELECT metadata->>'run_id' AS run_id FROM checkpoints
-WHERE thread_id = %s AND checkpoint_ns = '' AND checkpoint_id = %s
+PLACE = """
+SELECT r.id AS run_id, c.metadata->>'source' = 'input' AS is_start,
+       r.state = 'succeeded' AND NOT EXISTS (
+         SELECT FROM checkpoints later
+         WHERE later.thread_id = c.thread_id AND later.checkpoint_ns = '' AND later.checkpoint_id > c.checkpoint_id
+           AND later.metadata->>'run_id' = r.id) AS is_end
+FROM checkpoints c JOIN core.runs r ON r.id = c.metadata->>'run_id'
+WHERE c.thread_id = %s AND c.checkpoint_ns = '' AND c.checkpoint_id = %s
 """
 
 EDITED = """
 SELECT EXISTS (SELECT FROM checkpoints WHERE thread_id = %s AND metadata->>'source' = 'update') AS edited
 """
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointPlace:
+    """Where a checkpoint stands in the run that stored it."""
+
+    run_id: RunId
+    #: The input has not been taken up yet.
+    is_start: bool
+    #: Nothing came after it, and nothing was to come.
+    is_end: bool
 
 
 async def forget_run(connection: Connection, thread_id: str, run_id: RunId) -> None:
@@ -62,14 +80,14 @@ async def copy_checkpoint(
         "run_id": run_id,
     }
     await connection.execute(COPY, keys)
-    if await run_of_checkpoint(connection, thread_id, checkpoint_id) is None:
+    if await place_of_checkpoint(connection, thread_id, checkpoint_id) is None:
         raise NotFound(f"checkpoint {checkpoint_id} of thread {from_thread_id} is no longer kept: fork from the start")
 
 
-async def run_of_checkpoint(connection: Connection, thread_id: str, checkpoint_id: str) -> str | None:
-    """The run that stored this checkpoint; None where there is no such checkpoint any more."""
-    row = await (await connection.execute(KEPT, (thread_id, checkpoint_id))).fetchone()
-    return None if row is None else row["run_id"]
+async def place_of_checkpoint(connection: Connection, thread_id: str, checkpoint_id: str) -> CheckpointPlace | None:
+    """Where a checkpoint of this thread stands; None where there is no such checkpoint any more."""
+    row = await (await connection.execute(PLACE, (thread_id, checkpoint_id))).fetchone()
+    return None if row is None else CheckpointPlace(**row)
 
 
 async def was_edited(connection: Connection, thread_id: str) -> bool:

@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias
 from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
-from checkpoints.threads import run_of_checkpoint
+from checkpoints.threads import place_of_checkpoint
 from core.errors import Conflict, NotFound
 from core.ids import CommandId, RunId, new_id
 from db.pools import Connection
@@ -68,12 +68,12 @@ async def fork(
     Raises:
         NotFound: there is no such run, or no such checkpoint of it.
         RequestInvalid: `values` names what is no field of the state, or has the wrong shape.
-        Conflict: the run has not begun, or began under another version of its graph.
+        Conflict: the run has not begun, had ended at that checkpoint, or began under another version of its graph.
     """
     source = await _source(connection, run_id)
     trigger_ids = [message["message_id"] for message in source["input"].get("trigger", ())]
     edited = checked_values(values or {}, graph=source["graph"], trigger_ids=trigger_ids)
-    if checkpoint_id is None:
+    if checkpoint_id is None or await _is_start(connection, source, checkpoint_id):
         start = _start_of(source)
         beginning = _Beginning(start.checkpoint_id, {**start.values, **edited})
     else:
@@ -113,11 +113,24 @@ def _start_of(source: DictRow) -> _Beginning:
     return _Beginning(checkpoint_id, {} if checkpoint_id is None else origin["values"])
 
 
+async def _is_start(connection: Connection, source: DictRow, checkpoint_id: str) -> bool:
+    """Whether this is where the run itself began: its input is recorded with it."""
+    place = await place_of_checkpoint(connection, source["thread_id"], checkpoint_id)
+    if place is None or place.run_id != source["id"]:
+        return False
+    if place.is_end:
+        raise Conflict(
+            f"run {source['id']} had ended at checkpoint {checkpoint_id}: nothing follows; name an earlier one"
+        )
+    return place.is_start
+
+
 async def _check_beginning(connection: Connection, source: DictRow, beginning: _Beginning) -> None:
     checkpoint_id = beginning.checkpoint_id
     if checkpoint_id is None:
         return
-    if await run_of_checkpoint(connection, source["thread_id"], checkpoint_id) != source["id"]:
+    place = await place_of_checkpoint(connection, source["thread_id"], checkpoint_id)
+    if place is None or place.run_id != source["id"]:
         origin = source["origin"] or {"checkpoint_id": None}
         instead = f"fork run {origin['run_id']}" if origin["checkpoint_id"] else "fork the run from its start"
         raise NotFound(

@@ -204,7 +204,7 @@ async def _finish(
         "state": STATES.get(outcome, "succeeded"),
         "outcome": outcome,
         "error": error,
-        "questions": Jsonb(list(result.questions)),
+        "questions": Jsonb(list(result.questions) if outcome == "waiting" else []),
         "effects": Jsonb(list(result.effects)) if outcome == "dry_run" else None,
         "tokens_in": result.used.tokens_in,
         "tokens_out": result.used.tokens_out,

@@ -10,7 +10,7 @@ from pydantic import BaseModel, JsonValue
 
 from api.agent.run_request import RunRequest
 from api.agent.shapes import assistant_id_of
-from api.agent.thread_rows import find_checkpoint, find_thread, latest_checkpoint
+from api.agent.thread_rows import find_thread, latest_checkpoint, run_at
 from api.state import GraphsLoaded, ProcessDatabase, Ring
 from core.errors import Conflict, NotFound, RequestInvalid
 from core.ids import RunId
@@ -89,12 +89,8 @@ async def fork_here(
     """
     from graphs.fork_commands import fork
 
-    found = await find_checkpoint(connection, thread["thread_id"], checkpoint_id)
-    run_id = RunId(found["run_id"])
-    if found["is_end"]:
-        raise Conflict(f"run {run_id} had ended at checkpoint {checkpoint_id}: nothing follows; name an earlier one")
-    at = None if found["is_start"] else checkpoint_id  # its input is recorded with the run
-    return await fork(connection, run_id, checkpoint_id=at, values=values, dry_run=dry_run, by=by)
+    run_id = await run_at(connection, thread["thread_id"], checkpoint_id)
+    return await fork(connection, run_id, checkpoint_id=checkpoint_id, values=values, dry_run=dry_run, by=by)
 
 
 def check_graph(assistant_id: str) -> str:

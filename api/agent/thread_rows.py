@@ -8,7 +8,9 @@ from typing import Literal, TypeAlias
 from psycopg.rows import DictRow
 
 from api.agent.shapes import ThreadStatus
+from checkpoints.threads import place_of_checkpoint
 from core.errors import NotFound
+from core.ids import RunId
 from db.pools import Connection
 
 #: `first` is the oldest run of its thread and stands for it, `last` the newest, by which a thread is judged.
@@ -57,17 +59,6 @@ OF_EVERY_RUN: Mapping[str, str] = MappingProxyType(
 )
 
 LATEST_CHECKPOINT = "SELECT max(checkpoint_id) AS id FROM checkpoints WHERE thread_id = %s AND checkpoint_ns = ''"
-
-#: `is_start`: the input has not been taken up yet. `is_end`: nothing came after it, and nothing was to come.
-CHECKPOINT = """
-SELECT r.id AS run_id, c.metadata->>'source' = 'input' AS is_start,
-       r.state = 'succeeded' AND NOT EXISTS (
-         SELECT FROM checkpoints later
-         WHERE later.thread_id = c.thread_id AND later.checkpoint_ns = '' AND later.checkpoint_id > c.checkpoint_id
-           AND later.metadata->>'run_id' = r.id) AS is_end
-FROM checkpoints c JOIN core.runs r ON r.id = c.metadata->>'run_id'
-WHERE c.thread_id = %s AND c.checkpoint_ns = '' AND c.checkpoint_id = %s
-"""
 
 ThreadSortBy: TypeAlias = Literal["thread_id", "status", "created_at", "updated_at"]
 SortOrder: TypeAlias = Literal["asc", "desc"]
@@ -128,16 +119,16 @@ async def latest_checkpoint(connection: Connection, thread_id: str) -> str | Non
     return row["id"]
 
 
-async def find_checkpoint(connection: Connection, thread_id: str, checkpoint_id: str) -> DictRow:
-    """Which run stored a checkpoint of this thread, and whether it is that run's start or end.
+async def run_at(connection: Connection, thread_id: str, checkpoint_id: str) -> RunId:
+    """Which run stored a checkpoint of this thread.
 
     Raises:
         NotFound: the thread has no such checkpoint.
     """
-    row = await (await connection.execute(CHECKPOINT, (thread_id, checkpoint_id))).fetchone()
-    if row is None:
+    place = await place_of_checkpoint(connection, thread_id, checkpoint_id)
+    if place is None:
         raise no_checkpoint(thread_id, checkpoint_id)
-    return row
+    return place.run_id
 
 
 def no_checkpoint(thread_id: str, checkpoint_id: str) -> NotFound:

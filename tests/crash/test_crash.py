@@ -106,7 +106,7 @@ async def the_place(stack: Stack, database: Database, organisation: Organisation
         key = await create_api_key(connection, tenant_id=organisation.tenant_id, name="test")
     return Place(
         organisation.tenant_id, organisation.account_id, organisation.phone_number_id, provider.url,
-        slug=tenant["slug"], admin_url=stack.admin_url, api_key=key,
+        slug=tenant["slug"], admin_url=stack.admin_url, api_key=key, run_id=new_id("run"),
     )  # fmt: skip
 
 

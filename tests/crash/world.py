@@ -56,7 +56,7 @@ class Place:
     admin_url: str
     api_key: str
     #: Of a journey that is one run alone.
-    run_id: str = ""
+    run_id: str
 
 
 @dataclass(slots=True)

@@ -209,3 +209,22 @@ async def test_a_replay_does_not_hold_up_its_conversation(scene: Operated) -> No
     (answered,) = await scene.advance()
     assert (await scene.run(answered.run_id))["outcome"] == "answered"
     assert (await scene.run(new))["state"] == "running"
+
+
+async def test_a_fork_at_the_checkpoint_of_its_input_begins_at_the_start(scene: Operated) -> None:
+    turn = await scene.answered("office timings")
+    (first,) = await scene.rows(
+        "SELECT checkpoint_id FROM checkpoints WHERE checkpoint_ns = '' AND metadata->>'source' = 'input'"
+    )
+    new = await scene.fork(turn.run_id, checkpoint_id=first["checkpoint_id"])
+    await scene.advance()
+    row = await scene.run(new)
+    assert (row["origin"]["checkpoint_id"], row["state"], row["outcome"]) == (None, "succeeded", "answered")
+
+
+async def test_where_a_run_had_ended_nothing_can_be_forked(scene: Operated) -> None:
+    turn = await scene.answered("office timings")
+    before = await scene.everything()
+    with pytest.raises(Conflict, match="had ended at checkpoint"):
+        await scene.fork(turn.run_id, checkpoint_id=await scene.checkpoint_after(turn.run_id, "emit"))
+    assert await scene.everything() == before
