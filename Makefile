@@ -38,6 +38,8 @@ bench: install-dev ## Measure the published figures; each prints one JSON object
 	$(BIN)/python -m bench.turn
 	$(BIN)/python -m bench.steps
 	$(BIN)/python -m bench.recovery
+	$(BIN)/python -m bench.checkpoints
+	$(BIN)/python -m bench.fairness
 	$(BIN)/python -m bench.tenants --tenants 200
 
 chaos: install-dev ## Kill everything under load and count what was lost: nothing (SECONDS=60 SEED=1 ARGS=--redis-dead)
