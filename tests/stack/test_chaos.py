@@ -52,7 +52,6 @@ def test_killing_the_idle_postmaster_is_survived(product: RunningStack) -> None:
         assert connection.execute("SELECT 1").fetchone() == (1,)
 
 
-@pytest.mark.timeout(300)
 def test_a_second_start_goes_on_where_the_first_was_and_ctrl_c_leaves_nothing() -> None:
     home = make_home()
     first = start(home, {})

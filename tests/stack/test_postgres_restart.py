@@ -99,7 +99,6 @@ async def kept_away(product: RunningStack) -> AsyncGenerator[None]:
 
 
 @pytest.mark.chaos
-@pytest.mark.timeout(300)
 async def test_while_postgres_is_away_webhooks_are_told_503_and_all_that_was_told_200_is_answered_once(
     product: RunningStack, provider: Provider
 ) -> None:

@@ -93,7 +93,6 @@ def graphs_of_langgraph_json() -> dict[str, Any]:
     return made
 
 
-@pytest.mark.timeout(300)
 async def test_the_dev_server_shows_every_graph_of_langgraph_json_with_its_schema(studio: LangGraphClient) -> None:
     graphs = graphs_of_langgraph_json()
     assistants = {assistant["graph_id"]: assistant for assistant in await studio.assistants.search(limit=100)}
@@ -107,7 +106,6 @@ async def test_the_dev_server_shows_every_graph_of_langgraph_json_with_its_schem
         assert {str(node["id"]) for node in drawn["nodes"]} == {*graph.nodes, "__end__"}, name
 
 
-@pytest.mark.timeout(300)
 async def test_a_question_asked_in_studio_is_answered_from_the_running_stacks_articles_step_by_step(
     studio: LangGraphClient,
 ) -> None:
