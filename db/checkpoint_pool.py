@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
+import psycopg
 from psycopg import AsyncConnection
 from psycopg.rows import DictRow
 from psycopg_pool import AsyncConnectionPool
@@ -24,13 +25,37 @@ IDLE_S = 1.0
 class CheckpointPool(SteadyPool):
     """A pool whose connections carry the tenant they last spoke for."""
 
+    @asynccontextmanager
+    async def living(self, timeout_s: float | None = None) -> AsyncGenerator[AsyncConnection[DictRow], None]:
+        """Check out a connection that lives; those that a restart of the server left dead are passed over.
 
-async def check_idle(connection: AsyncConnection[DictRow]) -> None:
-    """Raise if the connection was idle and is dead; the pool then tries another. For the pool's `check`."""
+        The library's own check waits longer after each dead one: with three of them it gives up.
+
+        Raises:
+            psycopg_pool.PoolTimeout: none became free in time.
+        """
+        connection: AsyncConnection[DictRow] | None = None
+        try:
+            while connection is None:
+                connection = await self.getconn(timeout_s)
+                if not await _lives(connection):
+                    dead, connection = connection, None
+                    await self.putconn(dead)  # which throws it away
+            yield connection
+        finally:
+            if connection is not None:
+                await self.putconn(connection)
+
+
+async def _lives(connection: AsyncConnection[DictRow]) -> bool:
     now = time.monotonic()
     if now - getattr(connection, "chowk_used_at", 0.0) > IDLE_S:
-        await AsyncConnectionPool.check_connection(connection)  # pyright: ignore[reportArgumentType]  # any row will do
+        try:
+            await AsyncConnectionPool.check_connection(connection)  # pyright: ignore[reportArgumentType]  # any row will do
+        except psycopg.OperationalError:
+            return False
     connection.chowk_used_at = now  # pyright: ignore[reportAttributeAccessIssue]  # psycopg leaves room
+    return True
 
 
 class TenantCheckpointPool(AsyncConnectionPool[AsyncConnection[DictRow]]):
@@ -46,7 +71,7 @@ class TenantCheckpointPool(AsyncConnectionPool[AsyncConnection[DictRow]]):
     @asynccontextmanager
     async def connection(self, timeout: float | None = None) -> AsyncGenerator[AsyncConnection[DictRow], None]:
         """Check out a connection that acts as this tenant."""
-        async with self._shared.connection(timeout) as connection:
+        async with self._shared.living(timeout) as connection:
             if getattr(connection, "chowk_tenant", None) != self._tenant_id:
                 # Both or neither: if the statement fails, the next user of this connection must set them again.
                 connection.chowk_tenant = None  # pyright: ignore[reportAttributeAccessIssue]  # psycopg leaves room

@@ -14,7 +14,7 @@ from psycopg_pool import AsyncConnectionPool
 from core.errors import SettingInvalid
 from core.settings import DatabaseSettings
 from db.binary_arrays import take_binary_arrays
-from db.checkpoint_pool import CheckpointPool, check_idle
+from db.checkpoint_pool import CheckpointPool
 from db.steady_pool import NEVER, SteadyPool
 
 Connection: TypeAlias = AsyncConnection[DictRow]
@@ -72,7 +72,6 @@ async def open_database(settings: DatabaseSettings, *, application: str) -> Data
     checkpoints = CheckpointPool(
         url, kwargs=keywords, min_size=1, max_size=settings.pool_size_max, open=False,
         timeout=CHECKOUT_TIMEOUT_S, max_lifetime=CONNECTION_LIFETIME_S, name="checkpoints", reconnect_timeout=NEVER,
-        check=check_idle,
     )  # fmt: skip
     await app.open(wait=True, timeout=30)
     try:

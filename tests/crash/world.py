@@ -133,14 +133,13 @@ class World:
 
     async def _advance(self) -> bool:
         """Advance this organisation's due runs; another's stay leased until their time is over."""
-        mine = [
-            run for run in await claim_runs(self.database, worker="crash", limit=64) if run.tenant_id == self.tenant_id
-        ]
+        claimed = await claim_runs(self.database, worker="crash", limit=64)
+        mine = [run for run in claimed if run.tenant_id == self.tenant_id]
         if mine:
             await extend_runs(self.database, mine)
         for run in mine:
             await run_claimed(self.runtime, run, RunControl())
-        return bool(mine)
+        return bool(claimed)
 
     async def _deliver(self) -> bool:
         begun: list[Sending] = []
