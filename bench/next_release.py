@@ -42,7 +42,7 @@ def write_release(folder: Path, tenant_versions: Sequence[tuple[Literal["pre", "
 def main() -> None:
     """The command line."""
     _, folder, *arguments = sys.argv
-    versions.MIGRATIONS = Path(folder)  # pyright: ignore[reportConstantRedefinition]
+    versions.MIGRATIONS = Path(folder)  # pyright: ignore[reportConstantRedefinition]  # as if released
     sys.argv = ["chowk", *arguments]
     runpy.run_module("cli.main", run_name="__main__")
 

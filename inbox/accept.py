@@ -205,7 +205,7 @@ class Acceptor:
             if len(batch) == 1:
                 reason = error.diag.message_primary or type(error).__name__
                 # Not the whole error: its detail quotes the row.
-                log.error("body_refused_by_database", source_id=batch[0].source_id, reason=reason)  # noqa: TRY400
+                log.error("body_refused_by_database", source_id=batch[0].source_id, reason=reason)  # noqa: TRY400  # the reason says it
                 _fail(batch[0], NotDurable(f"the database refuses this body: {reason}"))
                 return
             middle = len(batch) // 2

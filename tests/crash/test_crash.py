@@ -121,7 +121,7 @@ async def let_leases_end(database: Database, place: Place) -> None:
 async def end_state(database: Database, place: Place, provider: Received) -> dict[str, Any]:
     found: dict[str, Any] = {
         name: await rows(database, place.tenant_id, query)
-        for name, query in END_STATE.items()  # pyright: ignore[reportArgumentType]
+        for name, query in END_STATE.items()  # pyright: ignore[reportArgumentType]  # a plain id
     }
     found["sent"] = sorted(body["text"]["body"] for body in provider.bodies if "text" in body)
     return found

@@ -61,7 +61,7 @@ async def _damaged(world: World) -> None:
 async def _runs(world: World) -> None:
     for name in ("fails_once", "defect"):
         made = RegisteredGraph(name, "1", partial(_build, name, world), {})
-        graphs.registry.GRAPHS = graphs.registry.GRAPHS | {name: made}  # pyright: ignore[reportOperatorIssue]
+        graphs.registry.GRAPHS = graphs.registry.GRAPHS | {name: made}  # pyright: ignore[reportOperatorIssue]  # a proxy joins
         keys = {"id": f"run_{name}_{world.tenant_id}", "account_id": world.account_id, "graph": name}
         async with tenant_tx(world.database, world.tenant_id, commit="test") as connection:
             await connection.execute(REQUEST, keys)
@@ -73,7 +73,7 @@ async def _runs(world: World) -> None:
 def _build(name: str, world: World, saver: BaseCheckpointSaver[Any] | None) -> ConversationGraph:
     graph = StateGraph(ConversationState, context_schema=RunContext)
     graph.add_node("first", _first)
-    graph.add_node("second", partial(_second, name, world))  # pyright: ignore[reportArgumentType, reportCallIssue]
+    graph.add_node("second", partial(_second, name, world))  # pyright: ignore[reportArgumentType, reportCallIssue]  # a partial
     graph.add_edge(START, "first")
     graph.add_edge("first", "second")
     return cast("ConversationGraph", graph.compile(checkpointer=saver, name=name))

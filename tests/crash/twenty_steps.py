@@ -75,7 +75,7 @@ def build(url: str, saver: BaseCheckpointSaver[Any] | None) -> ConversationGraph
 async def twenty_steps(world: World) -> None:
     """Ask for the run once, and let it run to its end."""
     made = RegisteredGraph(NAME, "1", partial(build, world.place.provider_url), {})
-    graphs.registry.GRAPHS = graphs.registry.GRAPHS | {NAME: made}  # pyright: ignore[reportOperatorIssue]
+    graphs.registry.GRAPHS = graphs.registry.GRAPHS | {NAME: made}  # pyright: ignore[reportOperatorIssue]  # a proxy joins
     keys = {"id": world.place.run_id, "account_id": world.account_id, "graph": NAME}
     async with tenant_tx(world.database, world.tenant_id, commit="test") as connection:
         await connection.execute(REQUEST, keys)

@@ -179,7 +179,7 @@ async def test_whose_it_is_not_finds_nothing_and_changes_nothing(
     for whose in (stranger, None):
         for kind, key in (("body", body), ("event", event)):
             with pytest.raises(NotFound):
-                await look_as(database, whose, kind, key, retry=True)  # pyright: ignore[reportArgumentType]
+                await look_as(database, whose, kind, key, retry=True)  # pyright: ignore[reportArgumentType]  # any kind
         for act in (retry_body(database, whose, body), discard_body(database, whose, body, note="")):
             with pytest.raises(Conflict):
                 await act

@@ -136,7 +136,7 @@ async def test_what_was_said_in_a_later_second_stands_later_whatever_the_delays(
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    provider_ts=st.datetimes(datetime(1970, 1, 1), datetime(5000, 1, 1), timezones=st.just(UTC)),  # noqa: DTZ001
+    provider_ts=st.datetimes(datetime(1970, 1, 1), datetime(5000, 1, 1), timezones=st.just(UTC)),  # noqa: DTZ001  # bounds are naive
 )
 async def test_no_clock_puts_a_message_behind_its_receipt_or_long_before_it(
     database: Database, provider_ts: datetime

@@ -28,7 +28,7 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
 
     app.add_middleware(BodyLimit, bytes_max=BYTES_MAX)
     install_problems(app)
-    transport = httpx.ASGITransport(app)  # pyright: ignore[reportArgumentType]
+    transport = httpx.ASGITransport(app)  # pyright: ignore[reportArgumentType]  # ours is ASGI too
     async with httpx.AsyncClient(transport=transport, base_url="http://test", headers=JSON) as opened:
         yield opened
 
